@@ -1,0 +1,33 @@
+"""Tables of aggregates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from topology.topic import Topic
+from topology.window import Tumbling
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A table with one row per group key (and window), made true by a stream worker.
+
+    by: group columns. measures: SQL text by column name; each one mergeable aggregate (sum, count, min, max, avg) over
+    a row expression. where: SQL condition; records for which it is not TRUE are counted `filtered`. allowed_lateness
+    decides when a row is final, never whether a record counts. approx: allow sums of doubles, whose result depends on
+    the order of the records.
+    """
+
+    name: str
+    source: Topic
+    by: Sequence[str]
+    measures: Mapping[str, str]
+    where: str | None = None
+    window: Tumbling | None = None
+    allowed_lateness: str = "0 seconds"
+    late: Literal["correct"] = "correct"
+    approx: bool = False
+    description: str = ""
+    owners: tuple[str, ...] = field(default=())
