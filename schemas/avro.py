@@ -164,4 +164,4 @@ def _type(inner: dict[str, Any], place: str) -> tuple[str, pa.DataType]:
     if base in _PLAIN:  # an unknown logical type is ignored, as the Avro specification asks
         return base, _PLAIN[base]
     supported = ", ".join([*_PLAIN, "enum", "timestamp-millis", "timestamp-micros", "date", "decimal on bytes"])
-    raise DeclarationError(f"{place}: type "{base}" is not supported; use one of {supported}")
+    raise DeclarationError(f'{place}: type "{base}" is not supported; use one of {supported}')
