@@ -1,7 +1,7 @@
 """The JVM parts: downloaded once per user, checked against `jgo.lock.toml`, kept in a cache that checkouts share.
 
-A bundle (`kafka`, `apicurio`) is a folder named after its part of the lock. It appears in the cache by one rename, after
-every file in it has been checked: a folder that exists is complete.
+A bundle (`kafka`, `apicurio`) is a folder named after its part of the lock. It appears in the cache by one rename,
+after every file in it has been checked: a folder that exists is complete.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from headrace.errors import ServiceFailed, ServiceUnavailable
 from stack.progress import Event, Progress
 
 LOCK = Path(__file__).with_name("jgo.lock.toml")
+_safe: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Debian 12's 3.11.2 lacks it
 _ATTEMPTS = 3
 _PARALLEL = 6
 
@@ -106,7 +108,7 @@ def fetch(bundle: str, progress: Progress) -> Path:
                 _fill(bundle, target, progress)
     except OSError as error:
         raise ServiceFailed(
-            f"{bundle} cannot be put into the cache {cache_dir()} ({error}); make room or set HEADRACE_CACHE to another folder"
+            f"{bundle} cannot be put into the cache {cache_dir()} ({error}); make room there or set HEADRACE_CACHE"
         ) from error
     return target
 
@@ -132,7 +134,7 @@ def _fill(bundle: str, target: Path, progress: Progress) -> None:
             for path in list(pool.map(lambda f: _download(f, parts, count), files)):
                 if path.name.endswith(".tar.gz"):
                     with tarfile.open(path) as archive:
-                        archive.extractall(bag, filter="data")
+                        archive.extractall(bag, **_safe)
                 else:
                     path.rename(bag / path.name)
         bag.chmod(0o755)
