@@ -20,8 +20,16 @@ def main() -> int:
         if command == "state":
             for service in stack.state():
                 print(service)
+        elif command == "doctor":
+            for finding in stack.doctor():
+                print(
+                    "ok  " if finding.ok else "BAD ",
+                    finding.name,
+                    finding.message,
+                    "" if finding.ok else finding.remedy,
+                )
         elif command not in ("up", "down"):
-            print("usage: python -m stack up|down|state", file=sys.stderr)
+            print("usage: python -m stack up|down|state|doctor", file=sys.stderr)
             return 2
     except HeadraceError as error:
         print(error, file=sys.stderr)

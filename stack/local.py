@@ -44,7 +44,7 @@ def up(only: Collection[str] | None = None, progress: Progress = silent, home: H
     """
     home = home or Home()
     given = Endpoints.given()
-    wanted = _wanted(only, given)
+    wanted = services_wanted(only, given)
     for name in ("superuser", *postgres.DATABASES):
         home.secret(f"{postgres.NAME}:{postgres.SUPERUSER if name == 'superuser' else name}")
     stop = threading.Event()
@@ -106,7 +106,8 @@ def state(home: Home | None = None) -> list[ServiceState]:
     return found
 
 
-def _wanted(only: Collection[str] | None, given: Endpoints) -> set[str]:
+def services_wanted(only: Collection[str] | None, given: Endpoints) -> set[str]:
+    """Services that have to run here: those asked for and not given by the environment."""
     unknown = set(only or ()) - set(SERVICES)
     if unknown:
         raise UsageError(f"unknown service {', '.join(sorted(unknown))}; there are {', '.join(SERVICES)}")
@@ -136,8 +137,10 @@ def _postgres_side(
         processes.stop(registry.NAME, home=home)  # one that is still up would look for Postgres at its former port
     following: list[Future[None]] = []
     if bundle is not None:
-        files = bundle.result()
-        following.append(pool.submit(_timed, registry.NAME, progress, lambda: registry.start(home, files, stop.is_set)))
+        bundle.result()
+        following.append(
+            pool.submit(_timed, registry.NAME, progress, lambda: registry.start(home, progress, stop.is_set))
+        )
     if postgres.NAME in wanted:
         url = given.dagster_postgres_url or postgres.url(home, "dagster", scheme="postgresql+psycopg2")
         dagster_home.write(home, url)

@@ -5,21 +5,22 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 
 from headrace.deadline import Deadline
-from stack import java, ports, postgres, processes
+from stack import artifacts, java, ports, postgres, processes
 from stack.home import Home
 from stack.ports import HOST
+from stack.progress import Progress
 
 NAME = "registry"
 
 
-def start(home: Home, bundle: Path, stopped: Callable[[], bool]) -> None:
+def start(home: Home, progress: Progress, stopped: Callable[[], bool]) -> None:
     """Start the registry on the running local Postgres and return when it answers.
 
     Raises `ServiceFailed`, with the log's end when the registry ended.
     """
+    bundle = artifacts.fetch("apicurio", progress)
     if not processes.alive(NAME, home=home):
         port, management = ports.choose(home, NAME), ports.choose(home, "registry-management")
         processes.start(
@@ -50,8 +51,7 @@ def _environment(home: Home, port: int, management: int) -> dict[str, str]:
         "QUARKUS_MANAGEMENT_HOST": HOST,  # by default it listens on every interface
         "QUARKUS_MANAGEMENT_PORT": str(management),
         "QUARKUS_BANNER_ENABLED": "false",
-        "QUARKUS_LOG_LEVEL": "WARN",
-        "QUARKUS_LOG_CONSOLE_COLOR": "false",
+        "QUARKUS_HTTP_ACCESS_LOG_ENABLED": "false",
         "APICURIO_STORAGE_KIND": "sql",
         "APICURIO_STORAGE_SQL_KIND": "postgresql",
         "APICURIO_DATASOURCE_URL": f"jdbc:postgresql://{HOST}:{ports.remembered(home, postgres.NAME)}/registry",
