@@ -1,1 +1,5 @@
-"""."""
+"""What has been done: positions, accounting, batch index, dead letters, leases, commands. The only writer of those tables."""
+
+from ledger.connection import Connection, connect
+
+__all__ = ["Connection", "connect"]

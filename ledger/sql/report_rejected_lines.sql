@@ -1,0 +1,5 @@
+select reason, count(*)
+  from ledger.dead_letters
+ where table_version = 'ingest'
+ group by reason
+ order by reason

@@ -1,0 +1,125 @@
+"""The transaction of a batch: compare-and-set first, then rows, dead letters and batch index, all or nothing."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+
+import psycopg
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+
+from headrace.failpoint import Failpoints
+from ledger import Connection, dead_letters, transaction
+from ledger.dead_letters import DeadLetter
+from stream_workers.batch import Batch
+from stream_workers.opening import ShardState, TableState
+from stream_workers.routing import Poison, Routed
+from stream_workers.steps import Step
+from topology.program import TableProgram
+
+_NO_HEADER = arrow_csv.WriteOptions(include_header=False)
+
+
+def commit(
+    db: Connection,
+    failpoints: Failpoints,
+    batch: Batch,
+    state: ShardState,
+    programs: Mapping[str, TableProgram],
+    routed: Mapping[str, Routed],
+) -> dict[str, TableState]:
+    """Write one batch in one transaction; returns the table states to adopt once this function has returned.
+
+    Raises `Fenced` (another worker owns the shard), `Poison` (a row that Postgres refuses), or psycopg errors after which
+    it is not known whether the transaction committed.
+    """
+    adopted: dict[str, TableState] = {}
+    with db.transaction():
+        failpoints.hit(Step.BEGUN)
+        moves = {version: _move(batch, state.tables[version], found) for version, found in sorted(routed.items())}
+        for move in moves.values():
+            transaction.advance(db, move)
+        failpoints.hit(Step.ADVANCED)
+        for version, found in sorted(routed.items()):
+            if found.rows is not None and found.rows.num_rows:
+                _merge(db, failpoints, programs[version], batch.shard, found.rows)
+        failpoints.hit(Step.MERGED)
+        dead_letters.record(db, _letters(batch, routed))
+        failpoints.hit(Step.DEAD_LETTERED)
+        for version, move in moves.items():
+            table = state.tables[version]
+            entry = transaction.index(db, move, routed[version].days, table.index_entry)
+            adopted[version] = replace(
+                table,
+                next_offset=batch.to_offset,
+                watermark=move.watermark,
+                ended=move.ended,
+                leader_epoch=batch.leader_epoch,
+                index_entry=entry,
+            )
+        failpoints.hit(Step.INDEXED)
+    failpoints.hit(Step.COMMITTED)
+    return adopted
+
+
+def _move(batch: Batch, table: TableState, found: Routed) -> transaction.Advance:
+    return transaction.Advance(
+        table_version=table.version_id,
+        shard=batch.shard,
+        epoch=table.epoch,
+        topic=batch.topic,
+        partition=batch.partition,
+        from_offset=batch.from_offset,
+        to_offset=batch.to_offset,
+        leader_epoch=batch.leader_epoch,
+        consumed=batch.records,  # counted at fetch, never derived from its parts: Postgres holds the two against each other
+        applied=found.applied,
+        dead_lettered=len(found.refusals),
+        filtered=found.filtered,
+        control=found.control,
+        late_applied=found.late_applied,
+        watermark_before=table.watermark,
+        watermark=found.watermark,
+        ended=found.ended if batch.records else table.ended,
+        min_event=found.min_event,
+        max_event=found.max_event,
+        level=batch.level,
+    )
+
+
+def _merge(db: Connection, failpoints: Failpoints, program: TableProgram, shard: int, rows: pa.Table) -> None:
+    text = io.BytesIO()
+    arrow_csv.write_csv(rows, text, _NO_HEADER)
+    try:
+        with db.cursor() as cursor:
+            cursor.execute(program.stage_ddl.encode())
+            with cursor.copy(program.copy_sql.encode()) as copy:
+                copy.write(text.getbuffer())
+            failpoints.hit(Step.STAGED)
+            cursor.execute(program.merge_sql.encode(), {"shard": shard, "version_id": program.version_id})
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise Poison(program.version_id, f"rejected:{error.sqlstate}", error.diag.message_primary or "") from error
+
+
+def _letters(batch: Batch, routed: Mapping[str, Routed]) -> list[DeadLetter]:
+    letters = []
+    for version, found in routed.items():
+        for refusal in found.refusals:
+            envelope = batch.envelope(refusal.index)
+            letters.append(
+                DeadLetter(
+                    topic=batch.topic,
+                    partition=batch.partition,
+                    offset=int(batch.offsets[refusal.index]),
+                    table_version=version,
+                    reason=refusal.reason,
+                    detail=refusal.detail,
+                    payload=batch.payloads[refusal.index],
+                    key=envelope.key,
+                    headers=envelope.headers,
+                    kafka_timestamp=batch.moment(refusal.index),
+                )
+            )
+    return letters

@@ -1,0 +1,66 @@
+"""What Kafka says of a topic: its identity and how far each partition reaches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from headrace.errors import ServiceUnavailable, Terminal
+from headrace.settings import Settings
+
+_TIMEOUT = 10.0
+
+
+class TopicMissing(Terminal):
+    """The topic does not exist."""
+
+
+@dataclass(frozen=True)
+class LogState:
+    """Identity of a topic and, per partition, the first offset still kept and the last stable offset."""
+
+    topic: str
+    topic_id: str
+    low: dict[int, int]
+    end: dict[int, int]
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the topic has."""
+        return len(self.low)
+
+
+class LogAdmin:
+    """Questions to the broker; every answer is awaited for at most ten seconds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._admin = AdminClient(settings.kafka())
+
+    def describe(self, topic: str) -> LogState:
+        """State of a topic now; `TopicMissing`, or `ServiceUnavailable` when Kafka does not answer."""
+        try:
+            described = self._admin.describe_topics(TopicCollection([topic]), request_timeout=_TIMEOUT)[topic].result()
+            parts = [TopicPartition(topic, info.id) for info in described.partitions]
+            edges = []
+            for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
+                answers = self._admin.list_offsets(
+                    dict.fromkeys(parts, spec), isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT
+                )
+                edges.append({part.partition: answer.result().offset for part, answer in answers.items()})
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise TopicMissing(f"topic {topic} does not exist; nothing was changed; run `headrace provision`") from error
+            raise ServiceUnavailable(f"Kafka does not answer about {topic}: {error.args[0].str()}; run `headrace doctor`") from error
+        return LogState(topic, str(described.topic_id), edges[0], edges[1])
+
+    def committed(self, group: str, topic: str, partition: int) -> int | None:
+        """Offset of a group in a partition, None when it has none."""
+        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition)])
+        try:
+            answer = self._admin.list_consumer_group_offsets([asked], request_timeout=_TIMEOUT)[group].result()
+        except KafkaException as error:
+            raise ServiceUnavailable(f"Kafka does not answer about group {group}: {error.args[0].str()}") from error
+        offset = answer.topic_partitions[0].offset
+        return int(offset) if offset >= 0 else None

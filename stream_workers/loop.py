@@ -1,0 +1,250 @@
+"""The worker's loop: claim, read, decode, route, commit, adopt.
+
+    while running:
+        tend the shards            (leases gained and lost, what the watch found)
+        fetched = prefetch.next()  (columns of one shard, decoded)
+        routed  = router.route()   (one fate per record, counted; SQL over Arrow)
+        commit()                   (ONE Postgres transaction; the compare-and-set comes first)
+        adopt                      (carried state changes only here, after the commit)
+
+Whatever goes wrong with a shard has one answer: throw its memory away, open it anew from the ledger (engine rule B3).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psycopg
+
+from headrace.clock import Clock
+from headrace.errors import Fenced, HeadraceError, Terminal
+from headrace.failpoint import Failpoints
+from headrace.logging import fields
+from ledger import Connection, shards
+from ledger.shards import Position
+from stream_workers.batch import Batch
+from stream_workers.claims import Claims
+from stream_workers.committing import commit
+from stream_workers.heartbeat import End
+from stream_workers.log import LogAdmin
+from stream_workers.meter import Meter
+from stream_workers.opening import ShardState, open_shard
+from stream_workers.prefetch import Fetched, Prefetch
+from stream_workers.routing import Forced, Poison, Router
+from stream_workers.source import Source
+from stream_workers.steps import Step
+from stream_workers.watch import Watch
+from headrace.settings import Settings
+from topology.program import PipelineProgram
+
+log = logging.getLogger(__name__)
+
+_TEND_SECONDS = 0.5
+_BLOCKED_SECONDS = 10.0  # a shard that needs a person is looked at again this often
+_BACKOFF_SECONDS = (0.1, 5.0)
+
+
+@dataclass
+class Owned:
+    """A shard that this worker reads."""
+
+    state: ShardState
+    source: Source
+    topic_id: str
+    waiting_since: float | None = None
+
+
+@dataclass
+class Waiting:
+    """A leased shard that could not be opened or failed: when to try again, and how long the pause was.
+
+    Stays until a batch succeeds, so that a shard that opens and fails at once is tried less and less often.
+    """
+
+    until: float
+    pause: float
+
+
+class Loop:
+    """One worker's loop over its shards. Runs in the thread that calls `run`."""
+
+    def __init__(
+        self,
+        program: PipelineProgram,
+        settings: Settings,
+        worker: str,
+        clock: Clock,
+        failpoints: Failpoints,
+        kafka: LogAdmin,
+        prefetch: Prefetch,
+        meter: Meter,
+    ) -> None:
+        self.program, self.settings, self.worker, self.clock = program, settings, worker, clock
+        self.failpoints, self.kafka, self.prefetch, self.meter = failpoints, kafka, prefetch, meter
+        self.stopping = threading.Event()
+        self.last_error: str | None = None
+        self._programs = {table.version_id: table for table in program.tables}
+        self._router = Router(program)
+        self._owned: dict[int, Owned] = {}
+        self._waiting: dict[int, Waiting] = {}
+        self._tend_at = 0.0
+
+    def run(self, db: Connection, claims: Claims, watch: Watch) -> None:
+        """Work until `stopping` is set, then give every shard back. psycopg's connection errors pass through."""
+        while not self.stopping.is_set():
+            self._tend(db, claims, watch)
+            fetched = self.prefetch.next(_TEND_SECONDS / 2)
+            if fetched is not None:
+                self._step(db, claims, fetched)
+        for shard in sorted(claims.held):
+            self._drop(shard)
+            claims.release(db, shard)
+
+    # -- one batch
+
+    def _step(self, db: Connection, claims: Claims, fetched: Fetched) -> None:
+        owned = self._owned.get(fetched.source.shard)
+        if owned is None or owned.source is not fetched.source:
+            return  # prefetched for an earlier claim of the shard
+        try:
+            if fetched.error is not None:
+                raise fetched.error
+            if fetched.batch is not None:
+                self.failpoints.hit(Step.POLLED)
+                self._advance(db, owned, fetched.batch)
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            raise
+        except Fenced as error:
+            log.warning("%s", error)
+            self._drop(owned.state.shard)
+            claims.forget(owned.state.shard)
+        except Exception as error:  # any other failure concerns this shard alone
+            self._trouble(db, owned.state.shard, error)
+
+    def _advance(self, db: Connection, owned: Owned, batch: Batch) -> None:
+        """Give the batch to the tables that stand at or before its offsets; one decode serves all that are level."""
+        state = owned.state
+        start = batch.from_offset
+        while start < batch.to_offset:
+            behind = {v: t for v, t in state.tables.items() if t.next_offset <= start}
+            ahead = [t.next_offset for t in state.tables.values() if t.next_offset > start]
+            stop = min([batch.to_offset, *ahead])
+            self._settle(db, owned, batch.cut(start, stop), sorted(behind), Forced())
+            start = stop
+        self.prefetch.committed(owned.source, state.next_offset)
+        self.failpoints.hit(Step.OFFSETS_NOTED)
+        waiting = batch.timestamps[-1] / 1000 if batch.records and not batch.level else None
+        owned.waiting_since = waiting
+        self.meter.add(batch.records, self.clock.monotonic())
+        self._waiting.pop(state.shard, None)
+
+    def _settle(self, db: Connection, owned: Owned, batch: Batch, versions: list[str], forced: Forced) -> None:
+        """Commit a batch; where a record poisons it, halve it until that record stands alone and is a dead letter."""
+        state = owned.state
+        try:
+            watermarks = {version: state.tables[version].watermark for version in versions}
+            routed = self._router.route(batch, watermarks, forced)
+            self.failpoints.hit(Step.ROUTED)
+            adopted = commit(db, self.failpoints, batch, state, self._programs, routed)
+        except Poison as poison:
+            if poison.version_id in forced.refused or not batch.records:
+                raise
+            if batch.records == 1:
+                refused = {**forced.refused, poison.version_id: (poison.reason, poison.detail)}
+                self._settle(db, owned, batch, versions, Forced(refused))
+                return
+            middle = int(batch.offsets[batch.records // 2])
+            self._settle(db, owned, batch.cut(batch.from_offset, middle), versions, forced)
+            self._settle(db, owned, batch.cut(middle, batch.to_offset), versions, forced)
+            return
+        state.tables.update(adopted)
+        self.failpoints.hit(Step.ADOPTED)
+
+    # -- shards
+
+    def _tend(self, db: Connection, claims: Claims, watch: Watch) -> None:
+        """Drop shards that were lost or have a problem, open those that are held and not read yet."""
+        now = self.clock.monotonic()
+        if now < self._tend_at:
+            return
+        self._tend_at = now + _TEND_SECONDS
+        for shard in claims.tick(db):
+            self._drop(shard)
+            self._waiting.pop(shard, None)
+        for shard, problem in watch.problems().items():
+            if shard in self._owned:
+                self._trouble(db, shard, problem)
+        for shard in sorted(claims.held - self._owned.keys()):
+            if shard not in self._waiting or self._waiting[shard].until <= now:
+                self._open(db, shard)
+
+    def _open(self, db: Connection, shard: int) -> None:
+        try:
+            state, topic_id = open_shard(db, self.kafka, self.program, shard, self.worker)
+            self.failpoints.hit(Step.CLAIMED)
+            source = Source(
+                self.settings, self.program.name, shard, state.topic, shard, state.next_offset, state.leader_epoch
+            )
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            raise
+        except Exception as error:
+            self._trouble(db, shard, error)
+            return
+        self._owned[shard] = Owned(state, source, topic_id)
+        self.prefetch.add(source)
+        shards.note(db, sorted(state.tables), shard, None)
+        log.info("reading %s", fields(topic=state.topic, shard=shard, offset=state.next_offset))
+
+    def _trouble(self, db: Connection, shard: int, error: Exception) -> None:
+        """Drop the shard and try again later; a person sees why in `headrace status`."""
+        self._drop(shard)
+        pause = _BLOCKED_SECONDS
+        if not isinstance(error, Terminal):
+            before = self._waiting.get(shard)
+            pause = min(_BACKOFF_SECONDS[1], 2 * before.pause if before else _BACKOFF_SECONDS[0])
+        self._waiting[shard] = Waiting(self.clock.monotonic() + pause, pause)
+        self.last_error = str(error) or type(error).__name__
+        known = isinstance(error, HeadraceError)
+        log.error("%s", fields(shard=shard, error=self.last_error), exc_info=None if known else error)
+        shards.note(db, sorted(self._programs), shard, self.last_error)
+
+    def _drop(self, shard: int) -> None:
+        owned = self._owned.pop(shard, None)
+        if owned is not None:
+            self.prefetch.drop(owned.source)
+
+    def drop_all(self) -> None:
+        """Throw all memory away: the connection to Postgres was lost."""
+        for shard in list(self._owned):
+            self._drop(shard)
+
+    # -- read by other threads
+
+    def shards(self) -> list[int]:
+        """Shards that are being read."""
+        return sorted(self._owned)
+
+    def positions(self) -> Mapping[int, list[Position]]:
+        """Where the owned shards stand."""
+        return {
+            shard: [
+                Position(o.state.topic, shard, o.topic_id, t.leader_epoch, 0, t.next_offset, t.watermark, t.ended)
+                for t in list(o.state.tables.values())
+            ]
+            for shard, o in list(self._owned.items())
+        }
+
+    def ends(self, watch: Watch) -> list[End]:
+        """How far the owned partitions reach, as the watch last saw them."""
+        seen = watch.seen
+        if seen is None:
+            return []
+        found = []
+        for shard, owned in list(self._owned.items()):
+            end = max(seen.end.get(shard, 0), owned.state.next_offset)
+            level = owned.state.next_offset >= end
+            found.append(End(owned.state.topic, shard, end, None if level else owned.waiting_since))
+        return found

@@ -1,0 +1,110 @@
+"""Opening a shard: the one path for start, claim, error and ambiguity (engine rule B3).
+
+1. Raise the epoch: waits for a commit in flight, fences every later one of an old owner.
+2. Read where each table stands; begin at the first kept offset where a table has never read the partition.
+3. Compare with the log: same topic, same partition count, position neither deleted nor beyond the end, group not ahead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from headrace.errors import LedgerBehindKafka, LogTruncated, PartitionsChanged, RetentionPassed, TopicRecreated
+from ledger import Connection, shards
+from stream_workers.log import LogAdmin, LogState
+from stream_workers.source import group_id
+from topology.program import PipelineProgram
+
+
+@dataclass
+class TableState:
+    """What the owner of a shard carries for one table; replaced only after a commit."""
+
+    version_id: str
+    epoch: int
+    next_offset: int
+    watermark: int | None
+    ended: int | None
+    leader_epoch: int
+    index_entry: int | None = None
+
+
+@dataclass
+class ShardState:
+    """A claimed shard: its tables by version id, and the topic they read."""
+
+    shard: int
+    topic: str
+    tables: dict[str, TableState] = field(default_factory=dict)
+
+    @property
+    def next_offset(self) -> int:
+        """Where reading goes on: at the table that is furthest behind."""
+        return min(table.next_offset for table in self.tables.values())
+
+    @property
+    def leader_epoch(self) -> int:
+        """Leader epoch of the last consumed record, which lets Kafka find a truncated log."""
+        return min(self.tables.values(), key=lambda table: table.next_offset).leader_epoch
+
+
+def open_shard(
+    db: Connection, kafka: LogAdmin, program: PipelineProgram, shard: int, worker: str
+) -> tuple[ShardState, str]:
+    """Claim shard number `shard`; returns its state and the topic's id. Raises an `OffsetError` when log and ledger disagree, and resets nothing."""
+    topic = program.topic.name
+    log = kafka.describe(topic)
+    if log.partitions != program.topic.partitions:
+        raise PartitionsChanged(
+            f"{topic} has {log.partitions} partitions, the declaration says {program.topic.partitions}; nothing was consumed;"
+            f" declare partitions={log.partitions} and run `headrace pipeline rebuild {program.name}`"
+        )
+    versions = {table.version_id for table in program.tables}
+    claims = shards.claim(db, sorted(versions), shard, worker)
+    with db.transaction():
+        for claim in claims:
+            if topic not in claim.positions:
+                shards.start(db, claim, topic, shard, log.topic_id, log.low[shard])
+    hint = kafka.committed(group_id(program.name), topic, shard)
+    state = ShardState(shard, topic)
+    for claim in claims:
+        position = claim.positions.get(topic)
+        next_offset = position.next_offset if position else log.low[shard]
+        if position:
+            compare(position, log, program.name)
+        state.tables[claim.table_version] = TableState(
+            claim.table_version,
+            claim.epoch,
+            next_offset,
+            position.watermark if position else None,
+            position.ended if position else None,
+            position.leader_epoch if position else -1,
+        )
+    furthest = max(table.next_offset for table in state.tables.values())
+    if hint is not None and hint > furthest:
+        raise LedgerBehindKafka(
+            f"{topic}[{shard}]: the ledger stands at offset {furthest}, but work up to {hint} was committed before:"
+            f" Postgres was restored to an older state; nothing was consumed; to go on from the ledger's rows run"
+            f" `headrace pipeline accept {program.name}`, to start over `headrace pipeline rebuild {program.name}`"
+        )
+    return state, log.topic_id
+
+
+def compare(position: shards.Position, log: LogState, pipeline: str) -> None:
+    """Hold a position against the log; raises what is wrong with the command to type."""
+    where = f"{position.topic}[{position.partition}]"
+    remedy = f"nothing was reset; to build the tables anew from what the topic holds run `headrace pipeline rebuild {pipeline}`"
+    if position.topic_id != log.topic_id:
+        raise TopicRecreated(
+            f"{where}: the topic was deleted and created again (id {position.topic_id}, now {log.topic_id}); the ledger's"
+            f" offset {position.next_offset} belongs to the old one; {remedy}"
+        )
+    low, end = log.low[position.partition], log.end[position.partition]
+    if position.next_offset < low:
+        raise RetentionPassed(
+            f"{where}: records {position.next_offset} to {low - 1} were deleted before they were consumed; {remedy}"
+        )
+    if position.next_offset > end:
+        raise LogTruncated(
+            f"{where}: the log ends at {end}, before the ledger's offset {position.next_offset}; {remedy}"
+        )

@@ -1,0 +1,205 @@
+"""One fate per record and table, and the rows that the applied ones add up to.
+
+Order of fates (engine rule B10): undecodable, invalid, (watermark), filtered, late, duplicate, applied. The SQL comes
+from the declaration; nothing here touches Postgres, and nothing is carried over: the result is a pure function of the
+batch and the watermark before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from stream_workers.batch import Batch
+from topology import duck
+from topology.program import PipelineProgram, TableProgram
+
+_NEVER = np.iinfo(np.int64).min
+_DAY = 86_400_000_000
+
+
+class Poison(Exception):
+    """A record makes a batch fail. `version_id` is None when it concerns every table."""
+
+    def __init__(self, version_id: str | None, reason: str, detail: str) -> None:
+        super().__init__(f"{version_id or 'all tables'}: {reason}: {detail}")
+        self.version_id, self.reason, self.detail = version_id, reason, detail
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A record that ends as a dead letter: its index in the batch and why."""
+
+    index: int
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Routed:
+    """What a batch means for one table. Event times and watermark in microseconds."""
+
+    applied: int
+    filtered: int
+    control: int
+    refusals: tuple[Refusal, ...]
+    late_applied: int
+    watermark: int | None
+    ended: int | None
+    min_event: int | None
+    max_event: int | None
+    rows: pa.Table | None
+    days: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Forced:
+    """Single records that Postgres or DuckDB refused: reason and detail by version id (None: every table)."""
+
+    refused: Mapping[str | None, tuple[str, str]] = field(default_factory=dict)
+
+    def of(self, version_id: str) -> tuple[str, str] | None:
+        """The refusal that holds for a table, if any."""
+        return self.refused.get(version_id) or self.refused.get(None)
+
+
+class Router:
+    """Runs the SQL of a pipeline over batches, in one DuckDB connection."""
+
+    def __init__(self, program: PipelineProgram) -> None:
+        self._program = program
+        self._duck = duck.connect()
+
+    def route(self, batch: Batch, watermarks: Mapping[str, int | None], forced: Forced) -> dict[str, Routed]:
+        """Fates, dead letters and rows of the tables in `watermarks` (their watermark before the batch)."""
+        tables = [(k, t) for k, t in enumerate(self._program.tables) if t.version_id in watermarks]
+        if batch.frame is None or batch.frame.num_rows == 0:
+            return {t.version_id: self._empty(batch, watermarks[t.version_id]) for _, t in tables}
+        if None in forced.refused:
+            return {t.version_id: self._refused(batch, watermarks[t.version_id], forced.refused[None]) for _, t in tables}
+        try:
+            self._duck.register("frame", batch.frame)
+            self._duck.execute(self._program.route_sql)
+            counts = self._row(self._program.counts_sql)
+        except duckdb.Error as error:
+            raise Poison(None, f"rejected:{type(error).__name__}", str(error)) from error
+        refusals = self._refusals(counts, tables)
+        return {
+            t.version_id: self._table(k, t, batch, counts, refusals.get(k, []), watermarks[t.version_id], forced)
+            for k, t in tables
+        }
+
+    def _table(
+        self,
+        k: int,
+        table: TableProgram,
+        batch: Batch,
+        counts: dict[str, int | None],
+        refusals: list[Refusal],
+        watermark: int | None,
+        forced: Forced,
+    ) -> Routed:
+        lifted = _largest(watermark, counts["max_valid_event"], *(m.event_time for m in batch.markers))
+        undecodable = [Refusal(f.index, f.reason, f.detail) for f in batch.failures]
+        applied = counts[f"t{k}_applied"] or 0
+        refused = forced.of(table.version_id)
+        if refused is not None and applied:
+            refusals, applied = [*refusals, Refusal(0, *refused)], 0
+        rows = self._aggregate(table) if applied else None
+        return Routed(
+            applied=applied,
+            filtered=counts[f"t{k}_filtered"] or 0,
+            control=len(batch.markers),
+            refusals=tuple(sorted((*undecodable, *refusals), key=lambda r: r.index)),
+            late_applied=self._late(k, table, batch, counts, watermark, lifted) if applied else 0,
+            watermark=lifted,
+            ended=_ended(batch),
+            min_event=counts[f"t{k}_min_event"] if applied else None,
+            max_event=counts[f"t{k}_max_event"] if applied else None,
+            rows=rows,
+            days=_days(rows) if rows is not None and table.windowed else (),
+        )
+
+    def _aggregate(self, table: TableProgram) -> pa.Table:
+        try:
+            return self._duck.sql(table.aggregate_sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise Poison(table.version_id, f"rejected:{type(error).__name__}", str(error)) from error
+
+    def _refusals(self, counts: dict[str, int | None], tables: list[tuple[int, TableProgram]]) -> dict[int, list[Refusal]]:
+        if not any(counts[f"t{k}_dead"] for k, _ in tables):
+            return {}
+        found: dict[int, list[Refusal]] = {k: [] for k, _ in tables}
+        for row in self._duck.sql(self._program.reasons_sql).to_arrow_table().to_pylist():
+            for k, _ in tables:
+                reason = row["topic_reason"] or row[f"t{k}_reason"]
+                if reason:
+                    found[k].append(Refusal(row["_i"], reason))
+        return found
+
+    def _late(
+        self,
+        k: int,
+        table: TableProgram,
+        batch: Batch,
+        counts: dict[str, int | None],
+        watermark: int | None,
+        lifted: int | None,
+    ) -> int:
+        """Applied records whose window was final by the records at strictly earlier offsets (engine rule C1)."""
+        size, first = table.window_micros, counts[f"t{k}_min_event"]
+        if size is None or first is None or lifted is None:
+            return 0
+        if first // size * size + size + table.lateness_micros > lifted:
+            return 0
+        seen = self._duck.sql(
+            f"SELECT _i, event_time, topic_reason IS NULL AS valid, t{k}_window AS start,"
+            f" topic_reason IS NULL AND t{k}_reason IS NULL AND t{k}_where AS applied FROM routed"
+        ).fetchnumpy()
+        at, valid = np.asarray(seen["_i"]), np.asarray(seen["valid"], dtype=bool)
+        applied = np.asarray(seen["applied"], dtype=bool)
+        times = np.full(batch.records + 1, _NEVER, dtype=np.int64)
+        times[0] = _NEVER if watermark is None else watermark
+        times[at[valid] + 1] = np.asarray(seen["event_time"])[valid]
+        for marker in batch.markers:
+            if marker.event_time is not None:
+                times[marker.index + 1] = marker.event_time
+        before = np.maximum.accumulate(times)[at[applied]]
+        final = np.asarray(seen["start"])[applied].astype(np.int64) + size + table.lateness_micros
+        return int(np.count_nonzero(final <= before))
+
+    def _row(self, query: str) -> dict[str, int | None]:
+        row: dict[str, int | None] = self._duck.sql(query).to_arrow_table().to_pylist()[0]
+        return row
+
+    def _empty(self, batch: Batch, watermark: int | None) -> Routed:
+        refusals = tuple(Refusal(f.index, f.reason, f.detail) for f in batch.failures)
+        return self._nothing(batch, watermark, refusals)
+
+    def _refused(self, batch: Batch, watermark: int | None, why: tuple[str, str]) -> Routed:
+        return self._nothing(batch, watermark, (Refusal(0, *why),))
+
+    def _nothing(self, batch: Batch, watermark: int | None, refusals: tuple[Refusal, ...]) -> Routed:
+        lifted = _largest(watermark, *(m.event_time for m in batch.markers))
+        return Routed(0, 0, len(batch.markers), refusals, 0, lifted, _ended(batch), None, None, None)
+
+
+def _largest(*times: int | None) -> int | None:
+    known = [t for t in times if t is not None]
+    return max(known) if known else None
+
+
+def _ended(batch: Batch) -> int | None:
+    """Event time of an end-of-input marker that nothing follows in the batch."""
+    if batch.markers and batch.markers[-1].index == batch.records - 1:
+        return batch.markers[-1].event_time
+    return None
+
+
+def _days(rows: pa.Table) -> tuple[int, ...]:
+    micros = rows.column("window_start").cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+    return tuple(int(day) for day in np.unique(micros // _DAY))

@@ -1,0 +1,37 @@
+"""Table versions: their rows in the ledger, their state tables and the views people read."""
+
+from __future__ import annotations
+
+import json
+
+from headrace.errors import DefinitionChanged
+from ledger import Connection, table_versions
+from topology.program import PipelineProgram
+
+_LOCK = 0x48454154
+
+
+def register(db: Connection, program: PipelineProgram) -> None:
+    """Create what the pipeline's tables need, once; `DefinitionChanged` when a table lives under another definition."""
+    with db.transaction():
+        db.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+        for table in program.tables:
+            live = table_versions.live(db, table.table.name)
+            if live is not None and live != table.version_id:
+                raise DefinitionChanged(
+                    f"{table.table.name} lives as {live}, the declaration is now {table.version_id}; its rows were left as"
+                    f" they are; undo the change, or run `headrace pipeline rebuild {program.name}` to build it anew"
+                )
+            if live is None:
+                db.execute(table.state_ddl.encode())
+                table_versions.add(
+                    db,
+                    {
+                        "table_version": table.version_id,
+                        "table_name": table.table.name,
+                        "pipeline": program.name,
+                        "state_table": table.state_table,
+                        "definition": json.dumps(table.definition),
+                    },
+                )
+                db.execute(table.view_ddl.encode())
