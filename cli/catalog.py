@@ -1,0 +1,102 @@
+"""`headrace validate` and `headrace provision`: declarations, and what they need in Kafka and the registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.output import json_option, show_json, show_table
+
+if TYPE_CHECKING:
+    from assets.catalog import Catalog
+
+
+def load() -> Catalog:
+    """The catalog that HEADRACE_CATALOG names, also found in the current folder; raises `DeclarationError`."""
+    import sys
+    from pathlib import Path
+
+    from assets import catalog
+    from headrace.settings import settings
+
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return catalog.load(settings().catalog)
+
+
+@click.command()
+@json_option
+def validate(as_json: bool) -> None:
+    """Check every declaration; needs no service.
+
+    \b
+    Examples:
+      headrace validate
+      HEADRACE_CATALOG=my_package headrace validate --json
+    """
+    found = load()
+    if as_json:
+        show_json(
+            {
+                "topics": sorted(found.topics),
+                "sources": sorted(found.sources),
+                "tables": {name: program.version_id for name, program in sorted(found.tables.items())},
+                "pipelines": {name: [t.name for t in p.tables] for name, p in sorted(found.pipelines.items())},
+            }
+        )
+        return
+    show_table(
+        "topics",
+        ["topic", "schema", "key", "partitions", "pipeline"],
+        [(t.name, t.schema, t.key, t.partitions, t.pipeline_name) for t in found.topics.values()],
+    )
+    show_table(
+        "landing files",
+        ["source", "files", "format", "topic"],
+        [(s.name, s.path, s.format, s.topic.name) for s in found.sources.values()],
+    )
+    show_table(
+        "tables",
+        ["table", "version", "from", "grouped by", "window"],
+        [
+            (
+                p.name,
+                p.version,
+                p.table.source.name,
+                ", ".join(p.table.by),
+                p.table.window.size if p.table.window else None,
+            )
+            for p in found.tables.values()
+        ],
+    )
+    click.echo(
+        f"valid: {len(found.topics)} topics, {len(found.sources)} sources of files, {len(found.tables)} tables, "
+        f"{len(found.pipelines)} pipelines"
+    )
+
+
+@click.command()
+@json_option
+def provision(as_json: bool) -> None:
+    """Migrate the ledger, register schemas, create topics.
+
+    What differs from the declaration is shown, never altered.
+
+    \b
+    Examples:
+      headrace provision
+    """
+    from cli.own_services import provision as run
+    from headrace.settings import settings
+
+    report = run(settings(), load())
+    if as_json:
+        show_json(report)
+        return
+    for line in report.lines():
+        click.echo(line)
+
+
+COMMANDS: tuple[click.Command, ...] = (validate, provision)

@@ -1,0 +1,130 @@
+"""An independent look at a topic: every delivered record, counted by a read_committed reader of its own.
+
+Shares no code with ingestion or workers, so that a mistake there cannot hide itself here. Records that carry no file
+and are not the demo's own are kept: somebody produced them by hand, and the recomputation has to know them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+MARKER = "headrace-marker"
+_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition: its first and end offset, data records and markers delivered in between."""
+
+    partition: int
+    first: int
+    end: int
+    data: int
+    markers: int
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A record that came neither from a file nor from the demo."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    value: bytes | None
+
+
+@dataclass(frozen=True)
+class Recount:
+    """What the log holds."""
+
+    partitions: tuple[Partition, ...]
+    foreign: tuple[Foreign, ...] = field(default=())
+    by_file: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def data(self) -> int:
+        """Data records; end-of-input markers are not counted."""
+        return sum(partition.data for partition in self.partitions)
+
+
+def ends(config: Mapping[str, Any], topic: str) -> dict[int, tuple[int, int]]:
+    """First and end offset of each partition, as a read_committed reader sees them."""
+    reader = _reader(config)
+    try:
+        partitions = reader.list_topics(topic, timeout=15).topics[topic].partitions
+        return {
+            number: reader.get_watermark_offsets(TopicPartition(topic, number), timeout=15)
+            for number in sorted(partitions)
+        }
+    finally:
+        reader.close()
+
+
+def recount(config: Mapping[str, Any], topic: str, *, patience: float = 60.0) -> Recount:
+    """Read the topic to its present end; `TimeoutError` when nothing comes for `patience` seconds."""
+    bounds = ends(config, topic)
+    data = dict.fromkeys(bounds, 0)
+    markers = dict.fromkeys(bounds, 0)
+    by_file: dict[str, int] = {}
+    foreign: list[Foreign] = []
+    reader = _reader(config)
+    try:
+        reader.assign([TopicPartition(topic, number, low) for number, (low, _high) in bounds.items()])
+        open_partitions = {number for number, (low, high) in bounds.items() if high > low}
+        last = time.monotonic()
+        while open_partitions:
+            messages = reader.consume(_AT_ONCE, timeout=0.5)
+            if messages:
+                last = time.monotonic()
+            elif time.monotonic() - last > patience:
+                raise TimeoutError(f"the recount of {topic} got no record for {patience:.0f} s")
+            for message in messages:
+                error = message.error()
+                if error is not None:
+                    # The end may be a transaction's marker, which is never delivered: this event tells of it.
+                    if error.code() == KafkaError._PARTITION_EOF:
+                        if message.offset() >= bounds[message.partition()][1]:
+                            open_partitions.discard(message.partition())
+                        continue
+                    raise RuntimeError(f"the recount of {topic} failed: {error.str()}")
+                number = message.partition()
+                if message.offset() >= bounds[number][1]:
+                    open_partitions.discard(number)
+                    continue
+                headers = dict(message.headers() or ())
+                if message.value() is None and MARKER in headers:
+                    markers[number] += 1
+                    continue
+                data[number] += 1
+                source = headers.get("file")
+                if source is None:
+                    foreign.append(Foreign(number, message.offset(), message.timestamp()[1], message.value()))
+                else:
+                    name = source.decode()
+                    by_file[name] = by_file.get(name, 0) + 1
+    finally:
+        reader.close()
+    return Recount(
+        tuple(Partition(n, low, high, data[n], markers[n]) for n, (low, high) in bounds.items()),
+        tuple(foreign),
+        by_file,
+    )
+
+
+def _reader(config: Mapping[str, Any]) -> Consumer:
+    return Consumer(
+        {
+            **config,
+            "group.id": "headrace-demo-recount",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
+        }
+    )

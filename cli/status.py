@@ -1,0 +1,59 @@
+"""`headrace status`: workers, lag, throughput, last errors, services."""
+
+from __future__ import annotations
+
+import click
+
+from cli.output import json_option, show_json, show_table
+
+
+@click.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Show services, workers, lag, throughput, errors.
+
+    \b
+    Examples:
+      headrace status
+      headrace status --json
+    """
+    import stack
+    from headrace.settings import settings
+    from ledger import reports
+
+    services = stack.state()
+    engine = reports.engine(settings().need_postgres())
+    workers, lag, errors = reports.workers(engine), reports.lag(engine), reports.shard_errors(engine)
+    accounting = reports.accounting(engine)
+    if as_json:
+        show_json(
+            {"services": services, "workers": workers, "lag": lag, "shard_errors": errors, "accounting": accounting}
+        )
+        return
+    show_table(
+        "services",
+        ["name", "state", "where", "pid", "up for s", "MB"],
+        [
+            (s.name, "up" if s.running else "down", s.address or s.source, s.pid, s.uptime, s.rss // 2**20)
+            for s in services
+        ],
+    )
+    show_table(
+        "workers",
+        ["worker", "pipeline", "state", "shards", "records", "records/s", "heartbeat", "last error"],
+        [
+            (w.worker, w.pipeline, w.state, list(w.shards), w.records, w.records_per_s, w.heartbeat_at, w.last_error)
+            for w in workers
+        ],
+    )
+    show_table(
+        "lag",
+        ["pipeline", "topic", "partition", "next offset", "end", "records", "seconds"],
+        [(x.pipeline, x.topic, x.partition, x.next_offset, x.end_offset, x.records, x.seconds) for x in lag],
+    )
+    show_table(
+        "shards that stand still", ["table", "shard", "why"], [(e.table_version, e.shard, e.error) for e in errors]
+    )
+
+
+COMMANDS: tuple[click.Command, ...] = (status,)

@@ -1,0 +1,24 @@
+"""Asset keys and group names: one place, so that lineage, runs and reports name the same things."""
+
+from __future__ import annotations
+
+from dagster import AssetKey
+
+TOPICS = "topics"
+FILES = "landing_files"
+TABLES = "stream_tables"
+
+
+def topic_key(topic: str) -> AssetKey:
+    """A Kafka topic. The prefix keeps topic `product-sales` and table `product_sales` apart: their op names are equal."""
+    return AssetKey(["kafka", topic])
+
+
+def source_key(source: str) -> AssetKey:
+    """The landing files of one `FileSource`."""
+    return AssetKey(["files", source])
+
+
+def table_key(table: str) -> AssetKey:
+    """A table in Postgres."""
+    return AssetKey(["postgres", table])

@@ -1,0 +1,48 @@
+"""Topics in the graph. Each is ONE asset; materializing it ingests all of its landing files, each exactly once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from dagster import AssetExecutionContext, AssetKey, AssetsDefinition, MaterializeResult, MetadataValue
+from dagster import asset as dagster_asset
+
+import schemas
+from assets.catalog import Catalog
+from orchestration import columns, keys
+from topology import FileSource, Topic
+
+
+def sources_of(topic: Topic, found: Catalog) -> list[FileSource]:
+    """The declared landing files of `topic`."""
+    return [source for source in found.sources.values() if source.topic.name == topic.name]
+
+
+def asset(topic: Topic, sources: Sequence[FileSource]) -> AssetsDefinition:
+    """The asset of `topic`."""
+    shape = schemas.load(topic.schema)
+    deps: list[AssetKey] = [keys.source_key(source.name) for source in sources]
+
+    @dagster_asset(
+        key=keys.topic_key(topic.name),
+        deps=deps,
+        group_name=keys.TOPICS,
+        kinds={"kafka", "avro"},
+        owners=list(topic.owners),
+        description=topic.description or f"Kafka topic {topic.name}.",
+        metadata={
+            "dagster/column_schema": columns.topic_columns(shape.parsed["fields"]),
+            "schema": MetadataValue.text(topic.schema),
+            "partitions": MetadataValue.int(topic.partitions),
+            "record key": MetadataValue.text(topic.key),
+            "event time": MetadataValue.text(f"{topic.event_time.column} ({topic.event_time.format})"),
+            "must hold": MetadataValue.text(json.dumps(dict(topic.require))),
+        },
+    )
+    def ingest_topic(context: AssetExecutionContext) -> MaterializeResult[None]:
+        from orchestration.ingest import materialize
+
+        return materialize(context.log, topic, sources)
+
+    return ingest_topic
