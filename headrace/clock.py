@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
@@ -28,12 +28,15 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
+        """The machine's time."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
+        """Seconds since the machine started."""
         return time.monotonic()
 
     def wait(self, seconds: float) -> None:
+        """Sleep."""
         time.sleep(seconds)
 
 
@@ -45,14 +48,15 @@ class ManualClock:
     elapsed: float = 0.0
 
     def now(self) -> datetime:
+        """The time it was set to."""
         return self.at
 
     def monotonic(self) -> float:
+        """Seconds waited so far."""
         return self.elapsed
 
     def wait(self, seconds: float) -> None:
-        from datetime import timedelta
-
+        """Move on by `seconds`, at once."""
         self.at += timedelta(seconds=seconds)
         self.elapsed += seconds
 

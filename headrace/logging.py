@@ -7,7 +7,9 @@ import re
 import sys
 from typing import Any
 
-_SECRET = re.compile(r"(?i)((?:password|secret|token|sasl\.password|basic\.auth[\w.]*)[\"']?\s*[=:]\s*[\"']?)[^\s\"',}&]+")
+_SECRET = re.compile(
+    r"(?i)((?:password|secret|token|sasl\.password|basic\.auth[\w.]*)[\"']?\s*[=:]\s*[\"']?)[^\s\"',}&]+"
+)
 _URL_PASSWORD = re.compile(r"(\w+://[^:/\s@]+:)[^@\s]+@")
 
 

@@ -35,6 +35,7 @@ class _LocalStack(PydanticBaseSettingsSource):
     """Addresses of the local stack, below the environment in precedence."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """One field, its name, and that it needs no JSON parsing."""
         return self().get(field_name), field_name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -53,27 +54,37 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", extra="ignore", frozen=True)
 
-    kafka_bootstrap: str | None = Field(None, description="Kafka bootstrap servers, host:port[,host:port]")
+    kafka_bootstrap: str | None = Field(default=None, description="Kafka bootstrap servers, host:port[,host:port]")
     kafka_config: dict[str, Any] = Field(
         default_factory=dict, description="librdkafka options for every client (TLS, SASL), a JSON object"
     )
-    registry_url: str | None = Field(None, description="Confluent-compatible schema registry URL")
+    registry_url: str | None = Field(default=None, description="Confluent-compatible schema registry URL")
     registry_config: dict[str, Any] = Field(
         default_factory=dict, description="options of the Confluent registry client (basic auth, TLS), a JSON object"
     )
-    postgres_url: SecretStr | None = Field(None, description="Postgres of tables and ledger, postgresql://user:pw@host:port/db")
-    dagster_postgres_url: SecretStr | None = Field(None, description="Postgres of Dagster's own storage, its own database")
-    dagster_url: str | None = Field(None, description="address of the Dagster webserver")
-    catalog: str = Field("assets", description="Python package with the declarations")
-    landing: Path = Field(ROOT / "data" / "landing", description="folder where landing files arrive")
-    workers: int = Field(1, ge=1, le=64, description="worker processes per pipeline")
-    batch_records: int = Field(100_000, ge=1, le=1_000_000, description="most records of one shard in one commit")
-    poll_seconds: float = Field(0.1, gt=0, le=10, description="longest wait for records of one shard")
-    lease_seconds: float = Field(4.0, ge=0.5, le=300, description="a shard or process lease expires after this")
-    check_seconds: float = Field(3.0, gt=0, le=600, description="between two looks at topic identity and retention")
-    transaction_records: int = Field(20_000, ge=1, le=1_000_000, description="most records in one ingest transaction")
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
-    failpoints: str = Field("", description="test switch: name:action[:nth],...; empty in production")
+    postgres_url: SecretStr | None = Field(
+        default=None, description="Postgres of tables and ledger, postgresql://user:pw@host:port/db"
+    )
+    dagster_postgres_url: SecretStr | None = Field(
+        default=None, description="Postgres of Dagster's own storage, its own database"
+    )
+    dagster_url: str | None = Field(default=None, description="address of the Dagster webserver")
+    catalog: str = Field(default="assets", description="Python package with the declarations")
+    landing: Path = Field(default=ROOT / "data" / "landing", description="folder where landing files arrive")
+    workers: int = Field(default=1, ge=1, le=64, description="worker processes per pipeline")
+    batch_records: int = Field(
+        default=100_000, ge=1, le=1_000_000, description="most records of one shard in one commit"
+    )
+    poll_seconds: float = Field(default=0.1, gt=0, le=10, description="longest wait for records of one shard")
+    lease_seconds: float = Field(default=4.0, ge=0.5, le=300, description="a shard or process lease expires after this")
+    check_seconds: float = Field(
+        default=3.0, gt=0, le=600, description="between two looks at topic identity and retention"
+    )
+    transaction_records: int = Field(
+        default=20_000, ge=1, le=1_000_000, description="most records in one ingest transaction"
+    )
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+    failpoints: str = Field(default="", description="test switch: name:action[:nth],...; empty in production")
 
     @field_validator("log_level")
     @classmethod

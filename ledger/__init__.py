@@ -1,4 +1,4 @@
-"""What has been done: positions, accounting, batch index, dead letters, leases, commands. The only writer of those tables."""
+"""What has been done: positions, accounting, batch index, dead letters, leases. The only writer of those tables."""
 
 from ledger.connection import Connection, connect
 

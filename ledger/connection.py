@@ -24,7 +24,9 @@ def libpq_url(url: str) -> str:
     return f"{scheme.split('+')[0]}://{rest}"
 
 
-def connect(url: str, *, autocommit: bool = True, options: str = "-c timezone=UTC", application: str = "headrace") -> Connection:
+def connect(
+    url: str, *, autocommit: bool = True, options: str = "-c timezone=UTC", application: str = "headrace"
+) -> Connection:
     """A connection; `Transient` when the server does not answer, a `SettingsError` when the URL cannot be used."""
     try:
         return psycopg.connect(

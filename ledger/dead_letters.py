@@ -15,7 +15,7 @@ INGEST = "ingest"
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """One refusal. Coordinates are (topic, partition, offset), or (topic, file_hash, line) for a line that never reached it."""
+    """One refusal, at (topic, partition, offset), or at (topic, file_hash, line) for a line that never reached it."""
 
     topic: str
     table_version: str

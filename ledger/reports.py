@@ -20,7 +20,8 @@ Row = TypeVar("Row")
 class Accounting:
     """The fates of all records of one partition for one table version.
 
-    consumed = applied + late + duplicate + dead_lettered + filtered + control, and next_offset - first_offset = consumed + gaps.
+    consumed = applied + late + duplicate + dead_lettered + filtered + control
+    next_offset - first_offset = consumed + gaps
     """
 
     table: str
@@ -137,7 +138,9 @@ class PipelineRow:
 def engine(url: str) -> sa.Engine:
     """A small pool of connections for reads."""
     driver = libpq_url(url).replace("postgresql://", "postgresql+psycopg://", 1)
-    return sa.create_engine(driver, pool_size=2, max_overflow=2, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+    return sa.create_engine(
+        driver, pool_size=2, max_overflow=2, pool_pre_ping=True, connect_args={"connect_timeout": 5}
+    )
 
 
 def _rows(db: sa.Engine, kind: type[Row], query: str, **given: Any) -> list[Row]:

@@ -56,13 +56,14 @@ def claim(db: Connection, table_versions: Sequence[str], shard: int, worker: str
         except psycopg.errors.LockNotAvailable:
             for version in sorted(table_versions):
                 db.execute(sql("shard_terminate_owner"), {"table_version": version, "shard": shard})
-    raise ServiceUnavailable(f"shard {shard} is locked by another session for longer than {_ATTEMPTS} x {_CLAIM_WAIT}")
+    raise ServiceUnavailable(f"shard {shard}: another session holds its lock for over {_ATTEMPTS} x {_CLAIM_WAIT}")
 
 
 def _claim_one(db: Connection, version: str, shard: int, worker: str) -> Claim:
     key = {"table_version": version, "shard": shard, "worker": worker}
     db.execute(
-        "insert into ledger.shards (table_version, shard) values (%(table_version)s, %(shard)s) on conflict do nothing", key
+        "insert into ledger.shards (table_version, shard) values (%(table_version)s, %(shard)s) on conflict do nothing",
+        key,
     )
     row = db.execute(sql("shard_claim"), key).fetchone()
     assert row is not None  # inserted above, in the same transaction
@@ -88,6 +89,7 @@ def start(db: Connection, claim: Claim, topic: str, partition: int, topic_id: st
 def note(db: Connection, table_versions: Sequence[str], shard: int, error: str | None) -> None:
     """Keep the reason why a shard stands still (None: it runs) where `headrace status` finds it."""
     db.execute(
-        "update ledger.shards set error = %s where shard = %s and table_version = any(%s) and error is distinct from %s",
+        "update ledger.shards set error = %s"
+        " where shard = %s and table_version = any(%s) and error is distinct from %s",
         (error, shard, list(table_versions), error),
     )

@@ -26,24 +26,28 @@ def add(db: Connection, version: Mapping[str, str]) -> None:
 def drop(db: Connection, pipeline: str) -> list[str]:
     """Drop views, state tables, positions and dead letters of a pipeline's tables, in one transaction.
 
-    Deleting the shards waits for a commit in flight, and every later one of a running worker is fenced: its row is gone.
+    Deleting the shards waits for a commit in flight, and fences every later one of a running worker: its row is gone.
     """
     with db.transaction():
         found = db.execute(
-            "select table_version, table_name, state_table from ledger.table_versions where pipeline = %s order by 1", (pipeline,)
+            "select table_version, table_name, state_table from ledger.table_versions"
+            " where pipeline = %s order by table_version",
+            (pipeline,),
         ).fetchall()
         for version, name, state_table in found:
             db.execute("delete from ledger.shards where table_version = %s", (version,))
             for table in ("batch_index", "dead_letters", "corrections", "outbox"):
                 db.execute(
-                    quoting.SQL("delete from ledger.{} where table_version = %s").format(quoting.Identifier(table)), (version,)
+                    quoting.SQL("delete from ledger.{} where table_version = %s").format(quoting.Identifier(table)),
+                    (version,),
                 )
             schema, _, bare = state_table.replace('"', "").partition(".")
             db.execute(quoting.SQL("drop view if exists public.{}").format(quoting.Identifier(name)))
             db.execute(quoting.SQL("drop table if exists {}").format(quoting.Identifier(schema, bare)))
             db.execute("delete from ledger.table_versions where table_version = %s", (version,))
         db.execute(
-            "delete from ledger.dead_letter_records r where not exists (select from ledger.dead_letters d where d.record_id = r.record_id)"
+            "delete from ledger.dead_letter_records r"
+            " where not exists (select from ledger.dead_letters d where d.record_id = r.record_id)"
         )
     return [row[0] for row in found]
 
@@ -51,7 +55,8 @@ def drop(db: Connection, pipeline: str) -> list[str]:
 def positions(db: Connection, pipeline: str, topic: str) -> dict[int, int]:
     """The furthest offset of the pipeline's tables by partition."""
     rows = db.execute(
-        "select p.partition, max(p.next_offset) from ledger.positions p join ledger.table_versions v using (table_version)"
+        "select p.partition, max(p.next_offset)"
+        " from ledger.positions p join ledger.table_versions v using (table_version)"
         " where v.pipeline = %s and p.topic = %s group by 1 order by 1",
         (pipeline, topic),
     )

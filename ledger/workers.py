@@ -65,7 +65,8 @@ def unfinished(db: Connection, host: str) -> list[Process]:
 def ended(db: Connection, worker: str, state: State, error: str | None = None) -> None:
     """Note that a worker process is gone."""
     db.execute(
-        "update ledger.workers set state = %s, shards = '{}', records_per_s = 0, last_error = coalesce(%s, last_error) where worker = %s",
+        "update ledger.workers set state = %s, shards = '{}', records_per_s = 0, last_error = coalesce(%s, last_error)"
+        " where worker = %s",
         (state, error, worker),
     )
 
@@ -79,7 +80,8 @@ def declare(db: Connection, pipelines: Sequence[str]) -> None:
 def desired(db: Connection) -> dict[str, bool]:
     """Whether each pipeline should run: an override that has not expired, else the desired state."""
     rows = db.execute(
-        "select pipeline, coalesce(case when override_until > clock_timestamp() then override end, desired) = 'on' from ledger.pipelines"
+        "select pipeline, coalesce(case when override_until > clock_timestamp() then override end, desired) = 'on'"
+        " from ledger.pipelines"
     )
     return {row[0]: row[1] for row in rows}
 
@@ -99,7 +101,13 @@ def see_end(
     moment = None if waiting_since is None else datetime.fromtimestamp(waiting_since, UTC)
     db.execute(
         sql("end_seen"),
-        {"pipeline": pipeline, "topic": topic, "partition": partition, "end_offset": end_offset, "next_timestamp": moment},
+        {
+            "pipeline": pipeline,
+            "topic": topic,
+            "partition": partition,
+            "end_offset": end_offset,
+            "next_timestamp": moment,
+        },
     )
 
 

@@ -30,9 +30,9 @@ def commit(
     programs: Mapping[str, TableProgram],
     routed: Mapping[str, Routed],
 ) -> dict[str, TableState]:
-    """Write one batch in one transaction; returns the table states to adopt once this function has returned.
+    """Write one batch in one transaction; returns the table states to adopt.
 
-    Raises `Fenced` (another worker owns the shard), `Poison` (a row that Postgres refuses), or psycopg errors after which
+    Raises `Fenced` (another worker owns the shard), `Poison` (Postgres refuses a row), or psycopg errors after which
     it is not known whether the transaction committed.
     """
     adopted: dict[str, TableState] = {}
@@ -74,7 +74,7 @@ def _move(batch: Batch, table: TableState, found: Routed) -> transaction.Advance
         from_offset=batch.from_offset,
         to_offset=batch.to_offset,
         leader_epoch=batch.leader_epoch,
-        consumed=batch.records,  # counted at fetch, never derived from its parts: Postgres holds the two against each other
+        consumed=batch.records,  # counted at fetch, never from its parts: Postgres compares the two
         applied=found.applied,
         dead_lettered=len(found.refusals),
         filtered=found.filtered,

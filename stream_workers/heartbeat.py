@@ -15,7 +15,6 @@ import psycopg
 
 from headrace.errors import Transient
 from ledger import Connection, connect, leases, workers
-from ledger.sql import sql
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +75,9 @@ class Heartbeat:
         db: Connection | None = None
         while not self._stop.wait(self._seconds / 4):
             try:
-                db = db or connect(self._url, options="-c timezone=UTC -c statement_timeout=5s", application="headrace heartbeat")
+                db = db or connect(
+                    self._url, options="-c timezone=UTC -c statement_timeout=5s", application="headrace heartbeat"
+                )
                 self._beat(db)
             except (psycopg.Error, Transient) as error:
                 log.warning("no heartbeat: %s", str(error).strip())

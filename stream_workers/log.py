@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from headrace.errors import ServiceUnavailable, Terminal
@@ -51,8 +58,12 @@ class LogAdmin:
                 edges.append({part.partition: answer.result().offset for part, answer in answers.items()})
         except KafkaException as error:
             if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise TopicMissing(f"topic {topic} does not exist; nothing was changed; run `headrace provision`") from error
-            raise ServiceUnavailable(f"Kafka does not answer about {topic}: {error.args[0].str()}; run `headrace doctor`") from error
+                raise TopicMissing(
+                    f"topic {topic} does not exist; nothing was changed; run `headrace provision`"
+                ) from error
+            raise ServiceUnavailable(
+                f"Kafka does not answer about {topic}: {error.args[0].str()}; run `headrace doctor`"
+            ) from error
         return LogState(topic, str(described.topic_id), edges[0], edges[1])
 
     def committed(self, group: str, topic: str, partition: int) -> int | None:

@@ -23,6 +23,7 @@ from headrace.clock import Clock
 from headrace.errors import Fenced, HeadraceError, Terminal
 from headrace.failpoint import Failpoints
 from headrace.logging import fields
+from headrace.settings import Settings
 from ledger import Connection, shards
 from ledger.shards import Position
 from stream_workers.batch import Batch
@@ -37,7 +38,6 @@ from stream_workers.routing import Forced, Poison, Router
 from stream_workers.source import Source
 from stream_workers.steps import Step
 from stream_workers.watch import Watch
-from headrace.settings import Settings
 from topology.program import PipelineProgram
 
 log = logging.getLogger(__name__)

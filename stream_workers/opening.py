@@ -51,13 +51,17 @@ class ShardState:
 def open_shard(
     db: Connection, kafka: LogAdmin, program: PipelineProgram, shard: int, worker: str
 ) -> tuple[ShardState, str]:
-    """Claim shard number `shard`; returns its state and the topic's id. Raises an `OffsetError` when log and ledger disagree, and resets nothing."""
+    """Claim shard number `shard`; returns its state and the topic's id.
+
+    Raises an `OffsetError` when log and ledger disagree, and resets nothing.
+    """
     topic = program.topic.name
     log = kafka.describe(topic)
     if log.partitions != program.topic.partitions:
         raise PartitionsChanged(
-            f"{topic} has {log.partitions} partitions, the declaration says {program.topic.partitions}; nothing was consumed;"
-            f" declare partitions={log.partitions} and run `headrace pipeline rebuild {program.name}`"
+            f"{topic} has {log.partitions} partitions, the declaration says {program.topic.partitions};"
+            f" nothing was consumed; declare partitions={log.partitions}"
+            f" and run `headrace pipeline rebuild {program.name}`"
         )
     versions = {table.version_id for table in program.tables}
     claims = shards.claim(db, sorted(versions), shard, worker)
@@ -93,11 +97,11 @@ def open_shard(
 def compare(position: shards.Position, log: LogState, pipeline: str) -> None:
     """Hold a position against the log; raises what is wrong with the command to type."""
     where = f"{position.topic}[{position.partition}]"
-    remedy = f"nothing was reset; to build the tables anew from what the topic holds run `headrace pipeline rebuild {pipeline}`"
+    remedy = f"nothing was reset; to build the tables anew from the topic run `headrace pipeline rebuild {pipeline}`"
     if position.topic_id != log.topic_id:
         raise TopicRecreated(
-            f"{where}: the topic was deleted and created again (id {position.topic_id}, now {log.topic_id}); the ledger's"
-            f" offset {position.next_offset} belongs to the old one; {remedy}"
+            f"{where}: the topic was deleted and created again (id {position.topic_id}, now {log.topic_id});"
+            f" the ledger's offset {position.next_offset} belongs to the old one; {remedy}"
         )
     low, end = log.low[position.partition], log.end[position.partition]
     if position.next_offset < low:

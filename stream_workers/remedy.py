@@ -36,9 +36,9 @@ def accept(program: PipelineProgram, settings: Settings) -> dict[int, int]:
     offsets = [TopicPartition(program.topic.name, partition, offset) for partition, offset in at.items()]
     try:
         admin = AdminClient(settings.kafka())
-        admin.alter_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, offsets)], request_timeout=_TIMEOUT
-        )[group].result()
+        admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, offsets)], request_timeout=_TIMEOUT)[
+            group
+        ].result()
     except KafkaException as error:
         raise ServiceUnavailable(f"Kafka did not take the offsets of group {group}: {error.args[0].str()}") from error
     return at
@@ -50,4 +50,6 @@ def _forget_hints(program: PipelineProgram, settings: Settings) -> None:
         AdminClient(settings.kafka()).delete_consumer_groups([group], request_timeout=_TIMEOUT)[group].result()
     except KafkaException as error:
         if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
-            raise ServiceUnavailable(f"Kafka did not delete group {group}: {error.args[0].str()}; nothing was changed") from error
+            raise ServiceUnavailable(
+                f"Kafka did not delete group {group}: {error.args[0].str()}; nothing was changed"
+            ) from error

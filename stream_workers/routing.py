@@ -80,7 +80,9 @@ class Router:
         if batch.frame is None or batch.frame.num_rows == 0:
             return {t.version_id: self._empty(batch, watermarks[t.version_id]) for _, t in tables}
         if None in forced.refused:
-            return {t.version_id: self._refused(batch, watermarks[t.version_id], forced.refused[None]) for _, t in tables}
+            return {
+                t.version_id: self._refused(batch, watermarks[t.version_id], forced.refused[None]) for _, t in tables
+            }
         try:
             self._duck.register("frame", batch.frame)
             self._duck.execute(self._program.route_sql)
@@ -130,7 +132,9 @@ class Router:
         except duckdb.Error as error:
             raise Poison(table.version_id, f"rejected:{type(error).__name__}", str(error)) from error
 
-    def _refusals(self, counts: dict[str, int | None], tables: list[tuple[int, TableProgram]]) -> dict[int, list[Refusal]]:
+    def _refusals(
+        self, counts: dict[str, int | None], tables: list[tuple[int, TableProgram]]
+    ) -> dict[int, list[Refusal]]:
         if not any(counts[f"t{k}_dead"] for k, _ in tables):
             return {}
         found: dict[int, list[Refusal]] = {k: [] for k, _ in tables}
@@ -158,7 +162,7 @@ class Router:
             return 0
         seen = self._duck.sql(
             f"SELECT _i, event_time, topic_reason IS NULL AS valid, t{k}_window AS start,"
-            f" topic_reason IS NULL AND t{k}_reason IS NULL AND t{k}_where AS applied FROM routed"
+            f" t{k}_applied AS applied FROM routed"
         ).fetchnumpy()
         at, valid = np.asarray(seen["_i"]), np.asarray(seen["valid"], dtype=bool)
         applied = np.asarray(seen["applied"], dtype=bool)

@@ -1,7 +1,7 @@
 """Reading one partition of a topic: a consumer of its own, assigned, at a position the ledger decides.
 
-One consumer per shard input keeps batches of one shard without sorting messages by partition, and lets a shard be dropped
-with everything prefetched for it by closing its consumer.
+One consumer per shard input keeps batches of one shard without sorting messages by partition, and lets a shard be
+dropped with everything prefetched for it by closing its consumer.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from headrace.errors import ServiceUnavailable
 from headrace.settings import Settings
 from stream_workers.batch import EVENT_TIME_HEADER, MARKER_HEADER, Batch, Envelope, Marker
 
-_GONE = {
+_GONE = {  # the shard is opened anew, and its checks say what became of the position
+    KafkaError._AUTO_OFFSET_RESET,
+    KafkaError._LOG_TRUNCATION,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_TOPIC,
     KafkaError._UNKNOWN_PARTITION,
-    getattr(KafkaError, "UNKNOWN_TOPIC_ID", 100),
+    KafkaError.UNKNOWN_TOPIC_ID,
+    KafkaError.INCONSISTENT_TOPIC_ID,
 }
 
 
@@ -54,7 +57,14 @@ class Source:
     """One partition, read from `next_offset` on. Used by one thread only, except `note`."""
 
     def __init__(
-        self, settings: Settings, pipeline: str, shard: int, topic: str, partition: int, next_offset: int, leader_epoch: int
+        self,
+        settings: Settings,
+        pipeline: str,
+        shard: int,
+        topic: str,
+        partition: int,
+        next_offset: int,
+        leader_epoch: int,
     ) -> None:
         self.shard, self.topic, self.partition = shard, topic, partition
         self.next_offset = next_offset
@@ -76,11 +86,11 @@ class Source:
                 error = message.error()
                 if error is not None:
                     self._judge(error, message)
-                    end = max(end, message.offset())
+                    end = max(end, _offset(message))
             level = messages[-1].error() is not None
             messages = [message for message in messages if message.error() is None]
         if messages:
-            end = max(end, messages[-1].offset() + 1)
+            end = max(end, _offset(messages[-1]) + 1)
         if end == self.next_offset and not level:
             return None
         batch = self._columns(messages, end, level)
@@ -90,8 +100,8 @@ class Source:
     def _columns(self, messages: list[Message], end: int, level: bool) -> Batch:
         count = len(messages)
         payloads: list[bytes | None] = list(map(Message.value, messages))
-        first = messages[0].offset() if messages else end
-        if messages and messages[-1].offset() - first + 1 == count:
+        first = _offset(messages[0]) if messages else end
+        if messages and _offset(messages[-1]) - first + 1 == count:
             offsets = np.arange(first, first + count, dtype=np.int64)
         else:
             offsets = np.fromiter(map(Message.offset, messages), np.int64, count)
@@ -100,7 +110,7 @@ class Source:
 
         def envelope(index: int) -> Envelope:
             message = messages[index]
-            return Envelope(message.key(), _texts(message.headers()))
+            return Envelope(message.key(), _texts(message))
 
         return Batch(
             shard=self.shard,
@@ -118,12 +128,10 @@ class Source:
         )
 
     def _judge(self, error: KafkaError, message: Message) -> None:
-        """End of partition is news; an offset that is gone or a missing topic is an error, the rest passes by itself."""
+        """End of partition is news, a lost offset or topic an error; the rest passes by itself."""
         where = f"{self.topic}[{self.partition}]@{self.next_offset}"
         if error.code() == KafkaError._PARTITION_EOF:
             return
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            raise OffsetLost(f"{where}: {error.str()}")
         if error.code() in _GONE:
             raise OffsetLost(f"{where}: {error.str()}")
         raise ServiceUnavailable(f"{where}: {error.str()}; nothing was lost; reading goes on when Kafka answers")
@@ -148,15 +156,25 @@ class OffsetLost(ServiceUnavailable):
     """The position cannot be read where it was; the shard is opened anew, and its checks name the cause."""
 
 
-def _texts(headers: list[tuple[str, bytes | None]] | None) -> dict[str, str]:
-    return {name: (value or b"").decode("utf-8", "replace") for name, value in headers or ()}
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None  # only messages that were never produced have none
+    return offset
+
+
+def _texts(message: Message) -> dict[str, str]:
+    headers = message.headers() or []
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    return {
+        name: value if isinstance(value, str) else (value or b"").decode("utf-8", "replace") for name, value in pairs
+    }
 
 
 def _markers(payloads: list[bytes | None], messages: list[Message]) -> tuple[Marker, ...]:
     found = []
     for index, payload, message in zip(range(len(payloads)), payloads, messages, strict=True):
         if payload is None:
-            headers = _texts(message.headers())
+            headers = _texts(message)
             if MARKER_HEADER in headers:
                 text = headers.get(EVENT_TIME_HEADER, "")
                 found.append(Marker(index, int(text) if text.lstrip("-").isdecimal() else None))

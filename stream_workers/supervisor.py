@@ -67,9 +67,7 @@ class Supervisor:
         self.host = socket.gethostname()
         self.holder = f"supervisor-{uuid.uuid4().hex[:8]}"
         self.stopping = threading.Event()
-        self.slots = [
-            Slot(name, number, Backoff()) for name in programs for number in range(settings.workers)
-        ]
+        self.slots = [Slot(name, number, Backoff()) for name in programs for number in range(settings.workers)]
         self._clock = SYSTEM_CLOCK
 
     def run(self) -> None:
@@ -103,9 +101,7 @@ class Supervisor:
         deadline = Deadline.after(self.settings.lease_seconds * 2)
         while not leases.take(db, self._lease, self.holder, self.settings.lease_seconds * 2):
             if deadline.passed():
-                raise Terminal(
-                    f"another supervisor runs on {self.host}; nothing was started; see `headrace status`, or stop it first"
-                )
+                raise Terminal(f"another supervisor runs on {self.host}; nothing was started; see `headrace status`")
             if self.stopping.wait(_TICK_SECONDS):
                 return
 

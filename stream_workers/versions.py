@@ -19,8 +19,9 @@ def register(db: Connection, program: PipelineProgram) -> None:
             live = table_versions.live(db, table.table.name)
             if live is not None and live != table.version_id:
                 raise DefinitionChanged(
-                    f"{table.table.name} lives as {live}, the declaration is now {table.version_id}; its rows were left as"
-                    f" they are; undo the change, or run `headrace pipeline rebuild {program.name}` to build it anew"
+                    f"{table.table.name} lives as {live}, the declaration is now {table.version_id};"
+                    f" its rows were left as they are; undo the change,"
+                    f" or run `headrace pipeline rebuild {program.name}` to build it anew"
                 )
             if live is None:
                 db.execute(table.state_ddl.encode())

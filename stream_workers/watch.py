@@ -19,7 +19,11 @@ class Watch:
     """Describes the pipeline's topic every `seconds` and compares the positions of the owned shards with it."""
 
     def __init__(
-        self, kafka: LogAdmin, program: PipelineProgram, seconds: float, positions: Callable[[], Mapping[int, list[Position]]]
+        self,
+        kafka: LogAdmin,
+        program: PipelineProgram,
+        seconds: float,
+        positions: Callable[[], Mapping[int, list[Position]]],
     ) -> None:
         self._kafka, self._program, self._seconds, self._positions = kafka, program, seconds, positions
         self._lock = threading.Lock()
@@ -47,7 +51,9 @@ class Watch:
 
     def _run(self) -> None:
         while not self._stop.wait(self._seconds):
-            before = self._positions()  # read first: the log only grows, so a position read before is never beyond its end
+            before = (
+                self._positions()
+            )  # read first: the log only grows, so a position read before is never beyond its end
             try:
                 state = self._kafka.describe(self._program.topic.name)
             except Transient as error:
@@ -62,7 +68,8 @@ class Watch:
     def _judge(self, before: Mapping[int, list[Position]], state: LogState) -> dict[int, Terminal]:
         if state.partitions != self._program.topic.partitions:
             changed = PartitionsChanged(
-                f"{state.topic} has {state.partitions} partitions, the declaration says {self._program.topic.partitions};"
+                f"{state.topic} has {state.partitions} partitions,"
+                f" the declaration says {self._program.topic.partitions};"
                 f" declare partitions={state.partitions} and run `headrace pipeline rebuild {self._program.name}`"
             )
             return dict.fromkeys(before, changed)

@@ -10,8 +10,9 @@ import socket
 import uuid
 from types import FrameType
 
-import psycopg
 import psutil
+import psycopg
+from schemas.registry import Registry
 
 from headrace.clock import SYSTEM_CLOCK
 from headrace.errors import Terminal, Transient
@@ -21,7 +22,6 @@ from ledger import Connection, connect, workers
 from ledger.connection import WORKER_SESSION
 from schemas import load
 from schemas.codec import Decoder
-from schemas.registry import Registry
 from stream_workers import faults
 from stream_workers.claims import Claims
 from stream_workers.decoding import decoding
@@ -71,7 +71,11 @@ class Worker:
                     workers.beat(db, self.describe())
                     self._register(db)
                     claims = claims or Claims(
-                        self.program.name, self.program.topic.partitions, self.name, self.settings.lease_seconds, self.heartbeat
+                        self.program.name,
+                        self.program.topic.partitions,
+                        self.name,
+                        self.settings.lease_seconds,
+                        self.heartbeat,
                     )
                     self.state = "running"
                     self.loop.run(db, claims, self.watch)

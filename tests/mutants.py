@@ -1,0 +1,113 @@
+"""Planted bugs: each must turn its test red. `make mutants` runs them; `--list` names them.
+
+A mutant is one textual change to a copy of the tree. A test that stays green under its mutant would not have noticed the
+bug, and the run fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+_LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".headrace", "data", "__pycache__", ".*_cache", ".hypothesis")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One planted bug: `old` becomes `new` in `file`, and `test` must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+_WORKERS = "tests/stream_workers"
+
+MUTANTS = (
+    Mutant(
+        "fence-off",
+        "ledger/sql/position_advance.sql",
+        "and p.next_offset = %(from_offset)s",
+        "",
+        f"{_WORKERS}/test_faults.py::test_stopped_past_its_lease_then_continued[routed]",
+    ),
+    Mutant(
+        "offset-before-data",
+        "stream_workers/committing.py",
+        "failpoints.hit(Step.ADVANCED)",
+        'db.execute("commit"), db.execute("begin"), failpoints.hit(Step.ADVANCED)',
+        f"{_WORKERS}/test_faults.py::test_killed_between_any_two_steps[staged]",
+    ),
+    Mutant(
+        "lost-dead-letter",
+        "stream_workers/committing.py",
+        "dead_letters.record(db, _letters(batch, routed))",
+        "dead_letters.record(db, _letters(batch, routed)[1:])",
+        f"{_WORKERS}/test_pipeline.py::test_every_record_has_one_fate_and_the_tables_are_exact",
+    ),
+    Mutant(
+        "memory-kept-after-rollback",
+        "stream_workers/loop.py",
+        "        for shard in list(self._owned):\n            self._drop(shard)\n",
+        "        return\n",
+        f"{_WORKERS}/test_faults.py::test_connection_cut",
+    ),
+)
+
+
+def _try(mutant: Mutant) -> tuple[bool, str]:
+    """(caught, last lines of the test run)."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=_LEFT_OUT)
+        file = tree / mutant.file
+        text = file.read_text()
+        assert text.count(mutant.old) == 1, f"{mutant.name}: its place in {mutant.file} is gone; plant it anew"
+        file.write_text(text.replace(mutant.old, mutant.new))
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", mutant.test],
+            cwd=tree,
+            env={**os.environ, "PYTHONPATH": str(tree)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    # 1: tests ran and failed; anything else (5: nothing collected, 2: interrupted, 4: usage) caught nothing
+    return run.returncode == 1 and "failed" in run.stdout, "\n".join(run.stdout.splitlines()[-15:])
+
+
+def main() -> int:
+    """Run all mutants, or those named; 0 when each was caught."""
+    parser = argparse.ArgumentParser(description="planted bugs, each must turn its test red")
+    parser.add_argument("names", nargs="*", help="mutants to run (default: all)")
+    parser.add_argument("--list", action="store_true", help="name the mutants and end")
+    given = parser.parse_args()
+    unknown = set(given.names) - {mutant.name for mutant in MUTANTS}
+    if unknown:
+        parser.error(f"no mutant named {', '.join(sorted(unknown))}; see --list")
+    survivors = []
+    for mutant in MUTANTS:
+        if given.list:
+            print(f"{mutant.name:30} {mutant.file:40} {mutant.test}")
+        elif not given.names or mutant.name in given.names:
+            began = time.monotonic()
+            caught, tail = _try(mutant)
+            print(f"{'caught  ' if caught else 'SURVIVED'} {mutant.name} ({time.monotonic() - began:.0f} s)", flush=True)
+            if not caught:
+                survivors.append(mutant.name)
+                print(tail)
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

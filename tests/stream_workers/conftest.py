@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Services
+from tests.stream_workers.harness import Rig
+
+
+@pytest.fixture
+def rig(stack: Services, database: str, topic_name: str, tmp_path: Path) -> Iterator[Rig]:
+    """A pipeline of its own."""
+    rig = Rig(stack, database, f"{topic_name}-orders", tmp_path)
+    try:
+        yield rig
+    finally:
+        rig.close()
