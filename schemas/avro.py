@@ -12,28 +12,17 @@ import json
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from headrace.errors import DeclarationError
 
+if TYPE_CHECKING:  # imported on use: the catalog reads schemas without it
+    import pyarrow as pa
+
 HERE = Path(__file__).resolve().parent
 
-_PLAIN = {
-    "string": pa.string(),
-    "int": pa.int32(),
-    "long": pa.int64(),
-    "float": pa.float32(),
-    "double": pa.float64(),
-    "boolean": pa.bool_(),
-    "bytes": pa.binary(),
-}
-_LOGICAL = {
-    ("long", "timestamp-millis"): pa.timestamp("ms", "UTC"),
-    ("long", "timestamp-micros"): pa.timestamp("us", "UTC"),
-    ("int", "date"): pa.date32(),
-}
+_PLAIN = ("string", "int", "long", "float", "double", "boolean", "bytes")
+_LOGICAL = (("long", "timestamp-millis"), ("long", "timestamp-micros"), ("int", "date"))
 _MISSING = object()
 
 
@@ -43,13 +32,34 @@ class Field:
 
     name: str
     kind: str
-    arrow: pa.DataType
     null_at: int | None = None
+    precision: int = 0
+    scale: int = 0
     symbols: tuple[str, ...] = ()
     symbol_default: str | None = None
     aliases: tuple[str, ...] = ()
     doc: str = ""
     default: Any = _MISSING
+
+    @cached_property
+    def arrow(self) -> pa.DataType:
+        """The type of its column."""
+        import pyarrow as pa
+
+        types = {
+            "string": pa.string(),
+            "enum": pa.string(),
+            "int": pa.int32(),
+            "long": pa.int64(),
+            "float": pa.float32(),
+            "double": pa.float64(),
+            "boolean": pa.bool_(),
+            "bytes": pa.binary(),
+            "timestamp-millis": pa.timestamp("ms", "UTC"),
+            "timestamp-micros": pa.timestamp("us", "UTC"),
+            "date": pa.date32(),
+        }
+        return types[self.kind] if self.kind in types else pa.decimal128(self.precision, self.scale)
 
     @property
     def nullable(self) -> bool:
@@ -78,6 +88,8 @@ class AvroSchema:
     @cached_property
     def arrow(self) -> pa.Schema:
         """The Arrow schema of decoded records, one column per field."""
+        import pyarrow as pa
+
         return pa.schema([pa.field(f.name, f.arrow, nullable=f.nullable) for f in self.fields])
 
     @cached_property
@@ -98,7 +110,8 @@ def load(path: str) -> AvroSchema:
 
 def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:
     """The end of an error message: the nearest known name, or all of them."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    near = [other for other in known if other.lower() == name.lower()]
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
         return f'; did you mean "{near[0]}"?'
     return f"; there are: {', '.join(known)}" if known else ""
@@ -132,14 +145,15 @@ def _field(item: dict[str, Any], place: str) -> Field:
     others = [branch for branch in branches if branch != "null"]
     if len(others) != 1 or len(branches) > 2:
         raise DeclarationError(f'{place}: field "{name}": only unions of null and one other type are supported')
-    inner = others[0] if isinstance(others[0], dict) else {"type": others[0]}
-    kind, arrow = _type(inner, f'{place}: field "{name}"')
+    inner: dict[str, Any] = others[0] if isinstance(others[0], dict) else {"type": others[0]}
+    kind = _kind(inner, f'{place}: field "{name}"')
     return Field(
         name=name,
         kind=kind,
-        arrow=arrow,
         null_at=branches.index("null") if len(branches) == 2 else None,
-        symbols=tuple(inner.get("symbols", ())),
+        precision=inner["precision"] if kind == "decimal" else 0,
+        scale=inner.get("scale", 0) if kind == "decimal" else 0,
+        symbols=tuple(inner["symbols"]) if kind == "enum" else (),
         symbol_default=inner.get("default") if kind == "enum" else None,
         aliases=tuple(item.get("aliases", ())),
         doc=str(item.get("doc", "")),
@@ -147,21 +161,20 @@ def _field(item: dict[str, Any], place: str) -> Field:
     )
 
 
-def _type(inner: dict[str, Any], place: str) -> tuple[str, pa.DataType]:
+def _kind(inner: dict[str, Any], place: str) -> str:
     base, logical = str(inner.get("type")), str(inner.get("logicalType"))
     if base == "enum":
         if not inner.get("symbols"):
             raise DeclarationError(f"{place}: an enum needs symbols")
-        return "enum", pa.string()
+        return base
     if base == "bytes" and logical == "decimal":
         precision, scale = inner.get("precision"), inner.get("scale", 0)
-        whole = isinstance(precision, int) and isinstance(scale, int)
-        if not whole or precision == 0 or not 0 <= scale <= precision <= 38:
+        if not isinstance(precision, int) or not isinstance(scale, int) or not 0 <= scale <= precision <= 38:
             raise DeclarationError(f"{place}: a decimal needs 0 <= scale <= precision <= 38")
-        return "decimal", pa.decimal128(precision, scale)
+        return logical
     if (base, logical) in _LOGICAL:
-        return logical, _LOGICAL[(base, logical)]
+        return logical
     if base in _PLAIN:  # an unknown logical type is ignored, as the Avro specification asks
-        return base, _PLAIN[base]
+        return base
     supported = ", ".join([*_PLAIN, "enum", "timestamp-millis", "timestamp-micros", "date", "decimal on bytes"])
     raise DeclarationError(f'{place}: type "{base}" is not supported; use one of {supported}')

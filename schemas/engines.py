@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyruhvro
@@ -142,7 +143,7 @@ def _narrow(column: pa.Array, field: Field) -> pa.Array:
 def _encoded_size(column: pa.Array, field: Field) -> int:
     """Bytes that the values of a decoded column take in Avro's binary encoding, unions' branch bytes included."""
     rows = len(column)
-    valid = rows - column.null_count
+    valid: int = rows - column.null_count
     size: int = rows if field.nullable else 0
     if field.kind == "boolean":
         return size + valid
@@ -166,7 +167,7 @@ def _enum_size(column: pa.Array, field: Field) -> int:
     return _varint_size(where.astype(np.uint64) << np.uint64(1))
 
 
-def _varint_size(zigzag: Any) -> int:
+def _varint_size(zigzag: npt.NDArray[np.uint64]) -> int:
     """Bytes that unsigned numbers take as varints: seven bits a byte."""
     size, limit, top = len(zigzag), 128, int(zigzag.max())
     while limit <= top:

@@ -27,10 +27,10 @@ class Topic:
     """A Kafka topic and the contract of its records.
 
     schema: path of the `.avsc` file below `schemas/`. key: column whose text is the record key. require: conditions
-    (SQL, by name) that must be TRUE. max_ahead: how far an event may lie after its Kafka timestamp. not_before: ISO date;
-    earlier events are dead letters `before_start`; the first partition (UTC day) of windowed tables. retention: how
-    long Kafka keeps records (`None`: without limit). pipeline: name of the worker group that reads the topic.
-    dead_letters: name of the dead-letter topic. finite: float columns allowed to be NaN or infinite are left out here.
+    (SQL, by name) that must be TRUE. max_ahead: how far an event may lie after its Kafka timestamp. not_before: ISO
+    date; earlier events are dead letters `before_start`; the first partition (UTC day) of windowed tables. retention:
+    how long Kafka keeps records (`None`: without limit). pipeline: name of the worker group that reads the topic.
+    dead_letters: name of the dead-letter topic. not_finite: float columns that may be NaN or infinite.
     """
 
     name: str

@@ -1,0 +1,177 @@
+"""What can be wrong with a declaration besides its SQL: names, durations, dates, the event time, group columns.
+
+Every error is one line: place, declaration, what is wrong, remedy.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import zoneinfo
+
+from headrace.errors import DeclarationError
+from schemas.avro import AvroSchema, did_you_mean
+from topology.aggregate import Aggregate
+from topology.duration import micros
+from topology.state import PLAIN
+from topology.topic import EventTime, Topic
+from topology.window import Tumbling
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_POSTGRES_NAME = 63
+_VERSION_SUFFIX = len("__") + 12
+_STATE_SUFFIX = len("__count")
+_TABLE_COLUMNS = {"shard", "gen", "window_start", "windowstart", "windowend"}
+_FRAME_COLUMN = re.compile(r"(?i)_i|_ts|_event_time|_topic_reason|_x\d+")
+KEY_TYPES = {**PLAIN, "BOOLEAN": "boolean"}
+_TIME_KINDS = {
+    "iso8601": {"string"},
+    "s": {"int", "long"},
+    "ms": {"int", "long", "timestamp-millis"},
+    "us": {"int", "long", "timestamp-micros"},
+}
+
+
+def duration(text: str, place: str) -> int:
+    """Microseconds; a `DeclarationError` starting with `place` for a text that is no duration."""
+    try:
+        return micros(text)
+    except DeclarationError as error:
+        raise DeclarationError(f"{place}: {error}") from error
+
+
+def day_micros(day: str, place: str) -> int:
+    """Microseconds since 1970 of a UTC day such as 2026-01-01."""
+    try:
+        if not re.fullmatch(r"\d{4}-\d\d-\d\d", day):
+            raise ValueError(day)
+        at = datetime.date.fromisoformat(day)
+    except ValueError as error:
+        raise DeclarationError(f'{place}: "{day}" is not a day; write it as 2026-01-31') from error
+    return (at - datetime.date(1970, 1, 1)).days * 86_400_000_000
+
+
+def check_topic(topic: Topic, schema: AvroSchema, place: str) -> None:
+    """Everything of a topic but its `require` conditions."""
+    where = f"{place}: {topic.name}"
+    for name, what in (
+        (topic.name, "topic name"),
+        (topic.dead_letters or "x", "dead_letters"),
+        (topic.pipeline_name, "pipeline"),
+    ):
+        if not _TOPIC_NAME.fullmatch(name):
+            raise DeclarationError(f'{where}: {what} "{name}" does not fit; use letters, digits, ".", "_" and "-"')
+    if topic.partitions < 1:
+        raise DeclarationError(f"{where}.partitions: {topic.partitions} is too few; a topic has 1 or more")
+    _check_schema(schema, topic.schema)
+    _check_column(topic.key, schema, topic.schema, f"{where}.key")
+    _check_event_time(topic.event_time, schema, topic.schema, f"{where}.event_time")
+    duration(topic.max_ahead, f"{where}.max_ahead")
+    if topic.retention is not None:
+        duration(topic.retention, f"{where}.retention")
+    if topic.not_before is not None:
+        day_micros(topic.not_before, f"{where}.not_before")
+    for column in topic.not_finite:
+        _check_column(column, schema, topic.schema, f"{where}.not_finite")
+        if schema.by_name[column].kind not in {"float", "double"}:
+            raise DeclarationError(f'{where}.not_finite: column "{column}" is no float; leave it out')
+    for name in topic.require:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise DeclarationError(f'{where}.require: name "{name}" does not fit; use letters, digits, "_" and "-"')
+
+
+def _check_schema(schema: AvroSchema, path: str) -> None:
+    seen: dict[str, str] = {}
+    for field in schema.fields:
+        other = seen.setdefault(field.name.lower(), field.name)
+        if other != field.name:
+            raise DeclarationError(
+                f'schemas/{path}: fields "{other}" and "{field.name}" differ only in case; rename one'
+            )
+        if _FRAME_COLUMN.fullmatch(field.name):
+            raise DeclarationError(f'schemas/{path}: field name "{field.name}" is reserved; rename it')
+
+
+def _check_column(name: str, schema: AvroSchema, path: str, place: str) -> None:
+    if name not in schema.by_name:
+        hint = did_you_mean(name, [field.name for field in schema.fields])
+        raise DeclarationError(f'{place}: column "{name}" does not exist in {path}{hint}')
+
+
+def _check_event_time(event_time: EventTime, schema: AvroSchema, path: str, place: str) -> None:
+    _check_column(event_time.column, schema, path, place)
+    kind = schema.by_name[event_time.column].kind
+    if event_time.format not in _TIME_KINDS:
+        raise DeclarationError(f'{place}: format "{event_time.format}" is unknown; use iso8601, ms, us or s')
+    if kind not in _TIME_KINDS[event_time.format]:
+        fits = " or ".join(name for name, kinds in _TIME_KINDS.items() if kind in kinds)
+        remedy = f"use {fits}" if fits else "use a string, int, long or timestamp column"
+        raise DeclarationError(
+            f'{place}: format "{event_time.format}" does not fit column "{event_time.column}" of type {kind}; {remedy}'
+        )
+    if event_time.zone is not None and event_time.format != "iso8601":
+        raise DeclarationError(
+            f"{place}: zone is for texts; {event_time.format} counts from 1970 in UTC, leave zone out"
+        )
+    if event_time.zone is not None and event_time.zone not in zoneinfo.available_timezones():
+        hint = did_you_mean(event_time.zone, sorted(zoneinfo.available_timezones())) if "/" in event_time.zone else ""
+        hint = hint if "did you mean" in hint else '; use an IANA name, such as "Europe/Amsterdam"'
+        raise DeclarationError(f'{place}: time zone "{event_time.zone}" is unknown{hint}')
+
+
+def check_table(table: Aggregate, topic: Topic, schema: AvroSchema, place: str) -> None:
+    """Everything of a table but its SQL texts."""
+    where = f"{place}: {table.name}"
+    limit = _POSTGRES_NAME - _VERSION_SUFFIX
+    if not _NAME.fullmatch(table.name) or len(table.name) > limit:
+        raise DeclarationError(
+            f'{where}: table name "{table.name}" does not fit; a letter, then letters, digits and "_", {limit} at most'
+        )
+    if table.name.lower().startswith("pg_"):
+        raise DeclarationError(f'{where}: names that start with "pg_" belong to Postgres; rename the table')
+    if not table.by and table.window is None:
+        raise DeclarationError(f"{where}.by: one row for all records is no table; name a group column or add a window")
+    if not table.measures:
+        raise DeclarationError(f'{where}.measures: there is none; add one, such as "records": "count(*)"')
+    for name in table.by:
+        check_key(name, table, topic, schema, f"{where}.by")
+    names = [*table.by, *table.measures]
+    for name in names:
+        if len([other for other in names if other.lower() == name.lower()]) > 1:
+            raise DeclarationError(f'{where}: column "{name}" is there twice; rename one')
+        if name.lower() in _TABLE_COLUMNS:
+            raise DeclarationError(f'{where}: column name "{name}" is reserved; rename it')
+    for name in table.measures:
+        limit = _POSTGRES_NAME - _STATE_SUFFIX
+        if not _NAME.fullmatch(name) or len(name) > limit or name.endswith(("__sum", "__count")):
+            raise DeclarationError(
+                f'{where}.measures: name "{name}" does not fit; a letter, then letters, digits and "_", '
+                f"{limit} at most, not ending in __sum or __count"
+            )
+    _check_window(table, topic, where)
+
+
+def check_key(name: str, table: Aggregate, topic: Topic, schema: AvroSchema, place: str) -> None:
+    """A group column: it exists, and equal values of it are equal bytes."""
+    _check_column(name, schema, topic.schema, place)
+    kind = schema.by_name[name].kind
+    if kind in {"float", "double", "bytes"}:
+        raise DeclarationError(f'{place}: column "{name}" is {kind}, which makes no groups; use a text, number or date')
+
+
+def _check_window(table: Aggregate, topic: Topic, where: str) -> None:
+    if table.late != "correct":
+        raise DeclarationError(f'{where}.late: "{table.late}" is unknown; use "correct"')
+    late = duration(table.allowed_lateness, f"{where}.allowed_lateness")
+    if table.window is None:
+        if late:
+            raise DeclarationError(f"{where}.allowed_lateness: a table without window is never final; leave it out")
+        return
+    if not isinstance(table.window, Tumbling):
+        raise DeclarationError(f"{where}.window: {table.window!r} is no window; use Tumbling")
+    if topic.not_before is None:
+        raise DeclarationError(
+            f"{where}.window: topic {topic.name} has no not_before, so the days of the table have no first one; "
+            'declare it in the Topic, as in not_before="2026-01-01"'
+        )

@@ -1,0 +1,334 @@
+"""Declarations -> what a worker runs. What can be wrong with a declaration is found here, before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import duckdb
+
+from headrace.errors import DeclarationError
+from schemas import AvroSchema, load
+from topology import checks, postgres, route
+from topology.aggregate import Aggregate
+from topology.duck import connect, quoted, version
+from topology.expression import NOT_THE_RECORD, Expression, Measure, measure, row_expression
+from topology.program import Column, PipelineProgram, TableProgram
+from topology.state import Kept, State, keep
+from topology.topic import Topic
+
+_LAYOUT = 1  # of state tables; part of every table's version
+_DUCK_TYPES = {
+    "string": "VARCHAR",
+    "enum": "VARCHAR",
+    "int": "INTEGER",
+    "long": "BIGINT",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "bytes": "BLOB",
+    "date": "DATE",
+    "timestamp-millis": "TIMESTAMP WITH TIME ZONE",
+    "timestamp-micros": "TIMESTAMP WITH TIME ZONE",
+}
+
+
+def compile_pipeline(
+    name: str,
+    topic: Topic,
+    tables: Sequence[Aggregate],
+    *,
+    place: str,
+    places: Mapping[str, str] | None = None,
+) -> PipelineProgram:
+    """The program of the tables fed by one topic.
+
+    place: file named in errors; places: files of the tables (by name) that are declared elsewhere. Raises
+    `DeclarationError`, one line that names file, declaration, column and remedy.
+    """
+    schema = _schema(topic, place)
+    checks.check_topic(topic, schema, place)
+    compiler = _Compiler(topic, schema, place)
+    for table in tables:
+        compiler.add(table, (places or {}).get(table.name, place))
+    return compiler.program(name)
+
+
+def _schema(topic: Topic, place: str) -> AvroSchema:
+    try:
+        return load(topic.schema)
+    except DeclarationError as error:
+        raise DeclarationError(f"{place}: {topic.name}.schema: {error}") from error
+
+
+class _Compiler:
+    """Collects the tables of one topic; each distinct row expression is evaluated once."""
+
+    def __init__(self, topic: Topic, schema: AvroSchema, place: str) -> None:
+        self._topic = topic
+        self._schema = schema
+        self._types = _Types(schema)
+        self._tried: list[route.Tried] = []
+        self._routes: list[route.TableRoute] = []
+        self._tables: list[TableProgram] = []
+        self._max_ahead = checks.duration(topic.max_ahead, place)
+        self._not_before = None if topic.not_before is None else checks.day_micros(topic.not_before, place)
+        self._require = [
+            (name, self._condition(text, f"{place}: {topic.name}.require.{name}"))
+            for name, text in topic.require.items()
+        ]
+
+    def program(self, name: str) -> PipelineProgram:
+        prefixes = [table.prefix for table in self._tables]
+        return PipelineProgram(
+            name=name,
+            topic=self._topic,
+            schema_path=self._topic.schema,
+            schema=self._schema,
+            tables=tuple(self._tables),
+            route_sql=route.route_sql(
+                self._topic, self._schema, self._require, self._tried, self._routes, self._max_ahead, self._not_before
+            ),
+            counts_sql=route.counts_sql(prefixes),
+            reasons_sql=route.reasons_sql(prefixes),
+        )
+
+    def add(self, table: Aggregate, place: str) -> None:
+        """Check and compile one table."""
+        checks.check_table(table, self._topic, self._schema, place)
+        prefix = f"t{len(self._tables)}_"
+        where = None
+        if table.where is not None:
+            where = self._try(self._condition(table.where, f"{place}: {table.name}.where"))
+        key = tuple(self._key(name) for name in table.by)
+        measures = self._measures(table, place)
+        kept, aggregates = self._states(table, measures, place)
+        states = tuple(state.column for state in aggregates.values())
+        window = table.window.micros if table.window else None
+        lateness = checks.duration(table.allowed_lateness, place)
+        definition = self._definition(table, measures, where, lateness)
+        text = json.dumps(definition, sort_keys=True, separators=(",", ":"))
+        made = hashlib.sha256(text.encode()).hexdigest()[:12]
+        state_table = f"state.{quoted(f'{table.name}__{made}')}"
+        stage = f"stage_{made}"
+        columns = postgres.staged(key, states, window is not None)
+        self._routes.append(self._route(table, prefix, key, measures, kept, where, window))
+        self._tables.append(
+            TableProgram(
+                table=table,
+                prefix=prefix,
+                version=made,
+                state_table=state_table,
+                key=key,
+                states=states,
+                columns=_view_columns(key, window, kept),
+                window_micros=window,
+                lateness_micros=lateness,
+                state_ddl=postgres.state_ddl(state_table, key, states, window is not None),
+                view_ddl=postgres.view_ddl(table.name, f"{table.name}@{made}", state_table, key, window, kept),
+                stage_table=stage,
+                stage_ddl=postgres.stage_ddl(stage, columns),
+                copy_sql=postgres.copy_sql(stage, columns),
+                merge_sql=postgres.merge_sql(state_table, stage, key, states, window is not None),
+                aggregate_sql=route.aggregate_sql(
+                    table.by, prefix, window is not None, [(s.column.name, s.aggregate) for s in aggregates.values()]
+                ),
+                lineage=_lineage(table, self._topic, measures),
+                definition=definition,
+            )
+        )
+
+    def _measures(self, table: Aggregate, place: str) -> dict[str, tuple[Measure, route.Tried | None]]:
+        found = {}
+        for name, text in table.measures.items():
+            where = f"{place}: {table.name}.measures.{name}"
+            parsed = measure(text, self._schema, self._topic.schema, where)
+            tried = None
+            if parsed.over is not None:
+                _refuse_other_functions(parsed.over, where)
+                tried = self._tried[self._try(parsed.over, where)]
+            found[name] = parsed, tried
+        return found
+
+    def _states(
+        self, table: Aggregate, measures: Mapping[str, tuple[Measure, route.Tried | None]], place: str
+    ) -> tuple[list[Kept], dict[tuple[str, str], State]]:
+        """Each measure as kept, and the state columns of all; measures that need the same one share it."""
+        shared: dict[tuple[str, str], State] = {}
+        kept: dict[str, Kept] = {}
+        for name in sorted(measures, key=lambda one: measures[one][0].function == "avg"):  # avg takes what others keep
+            parsed, tried = measures[name]
+            where = f"{place}: {table.name}.measures.{name}"
+            found = keep(name, parsed, tried.duck_type if tried else "", approx=table.approx, place=where)
+            for role, state in found.states.items():
+                always = role == "count" and (tried is None or self._never_null(tried))
+                over = "*" if always else f"x{tried.index}" if tried else ""
+                aggregate = "count(*)" if always else state.aggregate.format(x=f"r.{over}")
+                found.states[role] = shared.setdefault((role, over), State(state.column, aggregate))
+            kept[name] = found
+        return [kept[name] for name in measures], shared
+
+    def _never_null(self, tried: route.Tried) -> bool:
+        """Whether every applied record has a value: what is not null cannot become null without being a failure."""
+        return not tried.not_null and not tried.expression.asks_for_null
+
+    def _route(
+        self,
+        table: Aggregate,
+        prefix: str,
+        key: Sequence[Column],
+        measures: Mapping[str, tuple[Measure, route.Tried | None]],
+        kept: Sequence[Kept],
+        where: int | None,
+        window: int | None,
+    ) -> route.TableRoute:
+        free = [column.name for column in key if self._schema.by_name[column.name].kind == "string"]
+        limit = route.KEY_BYTES // max(1, len(free))
+        texts = [route.TextCheck(quoted(name), f"nul_in_key:{name}", f"key_too_long:{name}", limit) for name in free]
+        used = [(name, tried) for name, (_, tried) in measures.items() if tried is not None]
+        for (name, (_, tried)), one in zip(measures.items(), kept, strict=True):
+            if tried is not None and one.view.duck_type == "VARCHAR":
+                texts.append(route.TextCheck(tried.value, f"nul_in_value:{name}"))
+        return route.TableRoute(
+            prefix=prefix,
+            null_keys=tuple(column.name for column in key if self._schema.by_name[column.name].nullable),
+            texts=tuple(texts),
+            measures=tuple((name, tried.index) for name, tried in used),
+            where=where,
+            window_micros=window,
+        )
+
+    def _key(self, name: str) -> Column:
+        duck_type = self._types.columns[name]
+        pg_type = checks.KEY_TYPES.get(duck_type) or duck_type.replace("DECIMAL", "numeric")
+        return Column(name, duck_type, pg_type)
+
+    def _condition(self, text: str, place: str) -> Expression:
+        expression = row_expression(text, self._schema, self._topic.schema, place)
+        _refuse_other_functions(expression, place)
+        found = self._types.of(expression, place)
+        if found != "BOOLEAN":
+            raise DeclarationError(
+                f'{place}: "{text}" is {found}, a condition is true or false; compare it with something'
+            )
+        return expression
+
+    def _try(self, expression: Expression, place: str = "") -> int:
+        """Index of the expression among those evaluated for every record."""
+        for tried in self._tried:
+            if tried.expression.canonical == expression.canonical:
+                return tried.index
+        duck_type = self._types.of(expression, place)
+        fields = [self._schema.by_name[name] for name in expression.columns]
+        self._tried.append(
+            route.Tried(
+                index=len(self._tried),
+                expression=expression,
+                duck_type=duck_type,
+                not_null=tuple(f"{quoted(field.name)} IS NOT NULL" for field in fields if field.nullable),
+                finite=duck_type in {"FLOAT", "DOUBLE"} and not set(expression.columns) & set(self._topic.not_finite),
+            )
+        )
+        return len(self._tried) - 1
+
+    def _definition(
+        self,
+        table: Aggregate,
+        measures: Mapping[str, tuple[Measure, route.Tried | None]],
+        where: int | None,
+        lateness: int,
+    ) -> dict[str, Any]:
+        """The meaning of a table: what gives other rows when it changes, and nothing else."""
+        topic, when = self._topic, self._topic.event_time
+        expressions = [tried.expression for _, tried in measures.values() if tried] + [one for _, one in self._require]
+        expressions += [self._tried[where].expression] if where is not None else []
+        finite = [
+            f.name for f in self._schema.fields if f.kind in {"float", "double"} and f.name not in topic.not_finite
+        ]
+        used = {name for one in expressions for name in one.columns} | {*table.by, when.column, *finite}
+        return {
+            "layout": _LAYOUT,
+            "duckdb": version(),
+            "table": table.name,
+            "topic": topic.name,
+            "by": list(table.by),
+            "where": self._tried[where].expression.canonical if where is not None else None,
+            "measures": [
+                [name, parsed.function, tried.expression.canonical if tried else "*", tried.duck_type if tried else ""]
+                for name, (parsed, tried) in measures.items()
+            ],
+            "window": {"tumbling": table.window.micros} if table.window else None,
+            "allowed_lateness": lateness,
+            "late": table.late,
+            "approx": table.approx,
+            "event_time": [when.column, when.format, when.zone],
+            "require": [[name, one.canonical] for name, one in self._require],
+            "max_ahead": self._max_ahead,
+            "not_before": self._not_before,
+            "finite": finite,
+            "fields": {
+                f.name: [f.kind, str(self._types.columns[f.name]), f.nullable, list(f.symbols)]
+                for f in self._schema.fields
+                if f.name in used
+            },
+        }
+
+
+class _Types:
+    """The types of expressions over a schema's columns, as DuckDB sees them."""
+
+    def __init__(self, schema: AvroSchema) -> None:
+        self.columns = {
+            field.name: _DUCK_TYPES.get(field.kind) or f"DECIMAL({field.precision},{field.scale})"
+            for field in schema.fields
+        }
+        nulls = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in self.columns.items())
+        self._frame = f"(SELECT {nulls} LIMIT 0)"
+
+    def of(self, expression: Expression, place: str) -> str:
+        """DuckDB's type of an expression; a `DeclarationError` starting with `place` when it does not bind."""
+        try:
+            described = _duck().execute(f"DESCRIBE SELECT ({expression.sql}) AS x FROM {self._frame}").fetchall()
+        except duckdb.Error as error:
+            line = str(error).splitlines()[0].rstrip(".")
+            raise DeclarationError(f"{place}: DuckDB refuses {expression.sql}: {line}") from error
+        return str(described[0][1])
+
+
+@cache
+def _duck() -> duckdb.DuckDBPyConnection:
+    return connect()
+
+
+@cache
+def _stability() -> dict[str, str]:
+    """DuckDB's functions that are not a pure function of their arguments, with what they are."""
+    rows = _duck().execute(
+        "SELECT DISTINCT function_name, stability FROM duckdb_functions() "
+        "WHERE function_type = 'scalar' AND stability <> 'CONSISTENT'"
+    )
+    return dict(rows.fetchall())
+
+
+def _refuse_other_functions(expression: Expression, place: str) -> None:
+    for name in expression.functions:
+        if name in _stability():
+            raise DeclarationError(f"{place}: {name}() {NOT_THE_RECORD}")
+
+
+def _view_columns(key: Sequence[Column], window: int | None, kept: Sequence[Kept]) -> tuple[Column, ...]:
+    instant = ("TIMESTAMP WITH TIME ZONE", "timestamptz")
+    window_columns = [Column("windowStart", *instant), Column("windowEnd", *instant)] if window is not None else []
+    return (*key, *window_columns, *(one.view for one in kept))
+
+
+def _lineage(
+    table: Aggregate, topic: Topic, measures: Mapping[str, tuple[Measure, route.Tried | None]]
+) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {name: (name,) for name in table.by}
+    if table.window:
+        found |= {"windowStart": (topic.event_time.column,), "windowEnd": (topic.event_time.column,)}
+    return found | {name: tried.expression.columns if tried else () for name, (_, tried) in measures.items()}

@@ -1,0 +1,199 @@
+"""SQL text of declarations: parsed, checked and given its columns.
+
+The text itself runs, in DuckDB, with its column names quoted; sqlglot only reads it. Its normal form (one spelling for
+equal texts) goes into the table's version.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.tokenizer_core import Token, TokenType
+
+from headrace.errors import DeclarationError
+from schemas.avro import AvroSchema, did_you_mean
+from topology.duck import quoted
+
+logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings are about other dialects than DuckDB's
+
+AGGREGATES = {"sum": exp.Sum, "count": exp.Count, "min": exp.Min, "max": exp.Max, "avg": exp.Avg}
+_ONLY = "use one of sum, count, min, max, avg over a row expression"
+
+# Constructs in which the text itself asks for a null; elsewhere a null out of values is a failed expression.
+_ASKS_FOR_NULL = (exp.Case, exp.If, exp.Nullif, exp.TryCast, exp.Null)
+_NOT_A_ROW = {
+    exp.Query: "a subquery",
+    exp.Window: "a window function",
+    exp.Placeholder: "a parameter",
+    exp.Parameter: "a parameter",
+    exp.Star: "a star",
+    exp.Lambda: "a lambda",
+    exp.Distinct: "distinct",
+}
+_CLOCK_OR_CHANCE = (
+    exp.CurrentTimestamp,
+    exp.CurrentDate,
+    exp.CurrentTime,
+    exp.CurrentDatetime,
+    exp.CurrentUser,
+    exp.Localtime,
+    exp.Localtimestamp,
+    exp.Rand,
+    exp.Randn,
+    exp.Uuid,
+)
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A row expression: `sql` runs in DuckDB over the columns named; `canonical` is equal for equal meanings."""
+
+    sql: str
+    canonical: str
+    columns: tuple[str, ...]
+    functions: tuple[str, ...]
+    asks_for_null: bool
+
+
+@dataclass(frozen=True)
+class Measure:
+    """An aggregate over a row expression; the expression is None in count(*)."""
+
+    function: str
+    over: Expression | None
+
+
+def row_expression(text: str, schema: AvroSchema, schema_path: str, place: str) -> Expression:
+    """`text` as an expression over one record; raises `DeclarationError` starting with `place`."""
+    tokens = _tokens(text, place)
+    return _checked(text, tokens, schema, schema_path, place)
+
+
+def measure(text: str, schema: AvroSchema, schema_path: str, place: str) -> Measure:
+    """`text` as one mergeable aggregate over a row expression; raises `DeclarationError` starting with `place`."""
+    tokens = _tokens(text, place)
+    node = _parse(text, place)
+    function = next((name for name, kind in AGGREGATES.items() if type(node) is kind), None)
+    if function is None:
+        raise DeclarationError(f'{place}: "{text}" {_why_no_measure(node)}; {_ONLY}')
+    if node.find(exp.Distinct):
+        raise DeclarationError(f"{place}: distinct values of two workers cannot be added up; {_ONLY}")
+    inner = text[tokens[1].end + 1 : tokens[-1].start].strip()
+    if function == "count" and inner == "*":
+        return Measure("count", None)
+    if not inner or node.expressions or _commas(tokens):
+        raise DeclarationError(f'{place}: "{text}": {function} takes one expression')
+    return Measure(function, _checked(inner, _tokens(inner, place), schema, schema_path, place))
+
+
+def _why_no_measure(node: Any) -> str:
+    if isinstance(node, exp.Filter):
+        return "has a filter; put the condition inside, as in sum(case when ... then x end)"
+    if isinstance(node, exp.Window):
+        return "is a window function"
+    if isinstance(node, exp.AggFunc):
+        return (
+            f"cannot be kept up to date: {node.sql_name().lower()} is not among the aggregates that merge partial rows"
+        )
+    if node.find(exp.AggFunc):
+        return "computes with an aggregate; put the arithmetic inside it, or into a query over the table"
+    return "is not an aggregate"
+
+
+def _commas(tokens: list[Token]) -> bool:
+    depth = 0
+    for token in tokens[2:-1]:
+        depth += token.token_type in {TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE}
+        depth -= token.token_type in {TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE}
+        if depth == 0 and token.token_type == TokenType.COMMA:
+            return True
+    return False
+
+
+def _tokens(text: str, place: str) -> list[Token]:
+    try:
+        tokens = sqlglot.tokenize(text, read="duckdb")
+    except SqlglotError as error:
+        raise DeclarationError(f'{place}: "{text}" is not SQL: {_first_line(error)}') from error
+    if any(token.comments for token in tokens):
+        raise DeclarationError(f"{place}: a comment inside the SQL text; write it in the Python file")
+    if any(token.token_type == TokenType.SEMICOLON for token in tokens):
+        raise DeclarationError(f'{place}: "{text}" has a semicolon; write one expression')
+    if not tokens:
+        raise DeclarationError(f"{place}: the SQL text is empty; write an expression")
+    return tokens
+
+
+def _parse(text: str, place: str) -> Any:
+    try:
+        found = sqlglot.parse(text, read="duckdb")
+    except SqlglotError as error:
+        raise DeclarationError(f'{place}: "{text}" is not SQL: {_first_line(error)}') from error
+    if len(found) != 1 or found[0] is None:
+        raise DeclarationError(f'{place}: "{text}" is not one expression')
+    return found[0]
+
+
+def _checked(text: str, tokens: list[Token], schema: AvroSchema, schema_path: str, place: str) -> Expression:
+    node = _parse(text, place)
+    for kind, what in _NOT_A_ROW.items():
+        if node.find(kind):
+            raise DeclarationError(f'{place}: "{text}" has {what}; an expression sees one record and nothing else')
+    if node.find(exp.AggFunc):
+        raise DeclarationError(f'{place}: "{text}" has an aggregate where a row expression is needed; {_ONLY}')
+    for found in node.find_all(*_CLOCK_OR_CHANCE):
+        raise DeclarationError(f"{place}: {found.sql(dialect='duckdb')} {NOT_THE_RECORD}")
+    if node.find(exp.Try):
+        raise DeclarationError(f'{place}: "{text}" has TRY; leave it out, every expression is tried already')
+    _check_columns(node, schema, schema_path, place)
+    columns = _in_order(column.name for column in node.find_all(exp.Column))
+    return Expression(
+        sql=_quote_columns(text, node),
+        canonical=node.sql(dialect="duckdb", identify=True, comments=False),
+        columns=columns,
+        functions=_functions(tokens),
+        asks_for_null=node.find(*_ASKS_FOR_NULL) is not None,
+    )
+
+
+NOT_THE_RECORD = "does not depend on the record alone, so a second run would give other rows; use a column instead"
+
+
+def _check_columns(node: Any, schema: AvroSchema, schema_path: str, place: str) -> None:
+    names = [field.name for field in schema.fields]
+    for column in node.find_all(exp.Column):
+        if column.name not in names or column.table:
+            shown = column.sql(dialect="duckdb").strip('"')
+            hint = did_you_mean(column.name, names)
+            if column.this.quoted and "did you mean" not in hint:
+                hint += f"; a text is written '{column.name}', in single quotes"
+            raise DeclarationError(f'{place}: column "{shown}" does not exist in {schema_path}{hint}')
+
+
+def _quote_columns(text: str, node: Any) -> str:
+    """The text with its column names quoted, and nothing else changed."""
+    spots = {(c.this.meta["start"], c.this.meta["end"], c.name) for c in node.find_all(exp.Column)}
+    for start, end, name in sorted(spots, reverse=True):
+        text = f"{text[:start]}{quoted(name)}{text[end + 1 :]}"
+    return text
+
+
+def _functions(tokens: list[Token]) -> tuple[str, ...]:
+    """Names that are called: a word before an opening parenthesis."""
+    pairs = itertools.pairwise(tokens)
+    return _in_order(a.text.lower() for a, b in pairs if b.token_type == TokenType.L_PAREN and a.text.isidentifier())
+
+
+def _in_order(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].split(". Line")[0].rstrip(".")

@@ -1,0 +1,120 @@
+"""The Postgres SQL of a table: its state, the staging of partial rows, their merge, and the view people read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from topology.duck import quoted, text
+from topology.program import Column, StateColumn
+from topology.state import Kept
+
+_MERGE = {
+    "add": "t.{c} + excluded.{c}",
+    "least": "least(t.{c}, excluded.{c})",
+    "greatest": "greatest(t.{c}, excluded.{c})",
+}
+_COMBINE = {"add": "sum(s.{c})", "least": "min(s.{c})", "greatest": "max(s.{c})"}
+_WINDOW_START = Column("window_start", "TIMESTAMP WITH TIME ZONE", "timestamptz")
+
+
+def staged(key: Sequence[Column], states: Sequence[StateColumn], windowed: bool) -> list[Column]:
+    """The columns of an aggregate's rows, in order."""
+    return [*key, *([_WINDOW_START] if windowed else []), *states]
+
+
+def state_ddl(state_table: str, key: Sequence[Column], states: Sequence[StateColumn], windowed: bool) -> str:
+    """The state table: one row per key, window and generation, and shard, so that a row has one writer.
+
+    fillfactor leaves room for updates in place; vacuum follows the changed rows closely, for they change all the time.
+    """
+    columns = [f"{quoted(column.name)} {column.pg_type} NOT NULL" for column in key]
+    if windowed:
+        columns += ["window_start timestamptz NOT NULL", "gen integer NOT NULL"]
+    columns.append("shard integer NOT NULL")
+    columns += [f"{quoted(column.name)} {column.pg_type}" for column in states]
+    columns.append(f"PRIMARY KEY ({', '.join(_primary_key(key, windowed))})")
+    return (
+        f"CREATE TABLE IF NOT EXISTS {state_table} (\n    {_list(columns)}\n) WITH (fillfactor = 50, "
+        "autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0)"
+    )
+
+
+def stage_ddl(stage: str, columns: Sequence[Column]) -> str:
+    """The temporary table that COPY fills; emptied by every commit."""
+    body = _list([f"{quoted(column.name)} {column.pg_type}" for column in columns])
+    return f"CREATE TEMP TABLE IF NOT EXISTS {stage} (\n    {body}\n) ON COMMIT DELETE ROWS"
+
+
+def copy_sql(stage: str, columns: Sequence[Column]) -> str:
+    """COPY of CSV in which texts are quoted, so that an empty text is not a null."""
+    return f"COPY {stage} ({', '.join(quoted(column.name) for column in columns)}) FROM STDIN (FORMAT csv)"
+
+
+def merge_sql(
+    state_table: str, stage: str, key: Sequence[Column], states: Sequence[StateColumn], windowed: bool
+) -> str:
+    """Merge the staged rows into the state of shard `%(shard)s` of the table version `%(version_id)s`.
+
+    Rows go in the primary key's order; a null on either side is "no value yet" and never wipes the other.
+    """
+    names = [quoted(column.name) for column in key]
+    values = [f"s.{name}" for name in names]
+    source = f"FROM {stage} AS s"
+    if windowed:
+        names += ["window_start", "gen"]
+        values += ["s.window_start", "coalesce(g.gen, 0)"]
+        source += (
+            "\nLEFT JOIN ledger.generations AS g\n    ON g.table_version = %(version_id)s "
+            "AND g.day = (s.window_start AT TIME ZONE 'UTC')::date"
+        )
+    updates = []
+    for state in states:
+        column = quoted(state.name)
+        merged = _MERGE[state.merge].format(c=column)
+        updates.append(f"{column} = coalesce({merged}, t.{column}, excluded.{column})")
+    columns = [*names, "shard", *(quoted(state.name) for state in states)]
+    selected = [*values, "%(shard)s::integer", *(f"s.{quoted(state.name)}" for state in states)]
+    return (
+        f"INSERT INTO {state_table} AS t (\n    {_list(columns)}\n)\n"
+        f"SELECT\n    {_list(selected)}\n{source}\n"
+        f"ORDER BY {', '.join(value for value in values if value != 'coalesce(g.gen, 0)')}\n"
+        f"ON CONFLICT ({', '.join(_primary_key(key, windowed))}) DO UPDATE SET\n    {_list(updates)}"
+    )
+
+
+def view_ddl(
+    name: str,
+    version_id: str,
+    state_table: str,
+    key: Sequence[Column],
+    window_micros: int | None,
+    kept: Sequence[Kept],
+) -> str:
+    """The view: the shards' partial rows of the current generation, combined and finished."""
+    keys = [f"s.{quoted(column.name)}" for column in key]
+    columns, groups, source = list(keys), list(keys), f"FROM {state_table} AS s"
+    if window_micros is not None:
+        end = f"s.window_start + interval '{window_micros} microseconds'"
+        columns += ['s.window_start AS "windowStart"', f'{end} AS "windowEnd"']
+        groups.append("s.window_start")
+        source += (
+            f"\nLEFT JOIN ledger.generations AS g\n    ON g.table_version = {text(version_id)} "
+            "AND g.day = (s.window_start AT TIME ZONE 'UTC')::date\nWHERE s.gen = coalesce(g.gen, 0)"
+        )
+    for one in kept:
+        merged = {
+            role: _COMBINE[state.column.merge].format(c=quoted(state.column.name)) for role, state in one.states.items()
+        }
+        columns.append(f"{one.finish.format(**merged)} AS {quoted(one.view.name)}")
+    return (
+        f"CREATE OR REPLACE VIEW public.{quoted(name)} AS\nSELECT\n    {_list(columns)}\n{source}\n"
+        f"GROUP BY {', '.join(groups)}"
+    )
+
+
+def _primary_key(key: Sequence[Column], windowed: bool) -> list[str]:
+    return [*(quoted(column.name) for column in key), *(["window_start", "gen"] if windowed else []), "shard"]
+
+
+def _list(columns: Sequence[str]) -> str:
+    return ",\n    ".join(columns)

@@ -1,0 +1,107 @@
+"""What a worker runs: the compiled form of the declarations of one pipeline, as data.
+
+In DuckDB, per batch of one shard, on one connection (`topology.duck.connect`):
+
+1. register the Arrow columns of the decoded records as `frame`: the reader's columns, then `_i` BIGINT (index of the
+   record in the batch) and `_ts` BIGINT (Kafka timestamp, milliseconds);
+2. `route_sql` makes `routed`, one row per row of `frame` in the same order, with each record's fate;
+3. `counts_sql` counts the fates, `reasons_sql` names the dead letters when there are any;
+4. each table's `aggregate_sql` reads `frame` and `routed` side by side: leave `frame` as it is until then.
+
+In Postgres, per transaction: `stage_ddl`, `copy_sql` (the aggregate's rows as CSV), `merge_sql`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from schemas.avro import AvroSchema
+from topology.aggregate import Aggregate
+from topology.topic import Topic
+
+Merge = Literal["add", "least", "greatest"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column with its type in DuckDB and in Postgres."""
+
+    name: str
+    duck_type: str
+    pg_type: str
+
+
+@dataclass(frozen=True)
+class StateColumn(Column):
+    """A column of partial aggregates and the way two of its values become one; null is "no value yet"."""
+
+    merge: Merge
+
+
+@dataclass(frozen=True)
+class TableProgram:
+    """One table: its version, its SQL in DuckDB (`aggregate_sql`) and in Postgres (all else).
+
+    version: 12 hex digits over the declaration's meaning. prefix: of its columns in `routed` (`t0_`, ...). columns: of
+    the view, in order. lineage: source columns of each column of the view. definition: what the version is made of.
+    """
+
+    table: Aggregate
+    prefix: str
+    version: str
+    state_table: str
+    key: tuple[Column, ...]
+    states: tuple[StateColumn, ...]
+    columns: tuple[Column, ...]
+    window_micros: int | None
+    lateness_micros: int
+    state_ddl: str
+    view_ddl: str
+    stage_table: str
+    stage_ddl: str
+    copy_sql: str
+    merge_sql: str
+    aggregate_sql: str
+    lineage: Mapping[str, tuple[str, ...]] = field(compare=False)
+    definition: Mapping[str, Any] = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        """The table's name, which is also its view's in the schema public."""
+        return self.table.name
+
+    @property
+    def version_id(self) -> str:
+        """The name of the table version in the ledger."""
+        return f"{self.table.name}@{self.version}"
+
+    @property
+    def windowed(self) -> bool:
+        """Whether the table has time windows (and with them days, partitions and generations)."""
+        return self.window_micros is not None
+
+
+@dataclass(frozen=True)
+class PipelineProgram:
+    """The tables of one worker group and the SQL that gives every record of their topic its fate.
+
+    `routed` has the columns `_i`; `event_time` BIGINT, microseconds or null; `topic_reason` VARCHAR, null for a valid
+    record; and per table, with its prefix: `reason` VARCHAR, why a valid record is invalid for this table; `where`
+    BOOLEAN, its condition; `applied` BOOLEAN, never null; `window` BIGINT, start in microseconds (windowed tables).
+
+    `counts_sql` gives one row: `records`, `topic_bad`, `max_valid_event` (of records with a null `topic_reason`) and
+    per table, with its prefix: `dead` (`topic_bad` included), `filtered`, `applied` (these three add up to `records`),
+    `min_event`, `max_event` (of applied records). `reasons_sql` gives `_i`, `topic_reason` and each table's `reason`
+    for the records that have one, by `_i`.
+    """
+
+    name: str
+    topic: Topic
+    schema_path: str
+    schema: AvroSchema
+    tables: tuple[TableProgram, ...]
+    route_sql: str
+    counts_sql: str
+    reasons_sql: str
