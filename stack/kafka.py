@@ -112,7 +112,7 @@ def _format(home: Home, folder: Path, bundle: Path, properties: Path) -> None:
     tool = ["-cp", f"{bundle}/*", "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
     logging = f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}"
     done = subprocess.run(
-        [*java.command("128m"), "-XX:TieredStopAtLevel=1", logging, *tool],
+        [*java.command("128m"), logging, *tool],
         capture_output=True,
         text=True,
         check=False,

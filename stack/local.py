@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from headrace.errors import UsageError
+from headrace.errors import ServiceFailed, UsageError
 from stack import artifacts, dagster_home, kafka, ports, postgres, processes, registry
 from stack.home import Endpoints, Home
 from stack.progress import Event, Progress, silent
@@ -45,21 +45,26 @@ def up(only: Collection[str] | None = None, progress: Progress = silent, home: H
     home = home or Home()
     given = Endpoints.given()
     wanted = services_wanted(only, given)
-    for name in ("superuser", *postgres.DATABASES):
-        home.secret(f"{postgres.NAME}:{postgres.SUPERUSER if name == 'superuser' else name}")
+    for role in (postgres.SUPERUSER, *postgres.DATABASES):  # all at once: the threads below only read them
+        home.secret(f"{postgres.NAME}:{role}")
     stop = threading.Event()
+
+    def tell(event: Event) -> None:
+        if stop.is_set() and event.state == "downloading":
+            raise ServiceFailed(f"{event.part} was interrupted; the next `headrace up` starts it again")
+        progress(event)
+
     with ThreadPoolExecutor(4, thread_name_prefix="up") as pool:
         started: list[Future[None]] = []
         if wanted & {postgres.NAME, registry.NAME}:
-            started.append(pool.submit(_postgres_side, home, wanted, given, progress, stop, pool))
+            started.append(pool.submit(_postgres_side, home, wanted, given, tell, stop, pool))
         if kafka.NAME in wanted:
-            started.append(pool.submit(_timed, kafka.NAME, progress, lambda: kafka.start(home, progress, stop.is_set)))
+            started.append(pool.submit(_timed, kafka.NAME, tell, lambda: kafka.start(home, tell, stop.is_set)))
         try:
-            wait(started, return_when=FIRST_EXCEPTION)
+            for future in as_completed(started):
+                future.result()
         finally:
-            stop.set()
-    for future in started:
-        future.result()
+            stop.set()  # after a failure or Ctrl-C nobody goes on waiting
     local = _addresses(home)
     home.write_endpoints(local)
     return given.over(local)

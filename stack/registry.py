@@ -27,7 +27,6 @@ def start(home: Home, progress: Progress, stopped: Callable[[], bool]) -> None:
             NAME,
             [
                 *java.command(java.heap(NAME, "256m")),
-                "-XX:TieredStopAtLevel=1",  # a few requests per minute: a quick start counts, peak speed does not
                 "-Djava.util.logging.manager=org.jboss.logmanager.LogManager",
                 *("-jar", bundle / "quarkus-run.jar"),
             ],
