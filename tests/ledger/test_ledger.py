@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from headrace.errors import Fenced, Terminal
+from ledger import Connection, connect, dead_letters, leases, migrations, reports, shards, transaction, workers
+from ledger.connection import WORKER_SESSION
+from ledger.dead_letters import DeadLetter
+
+_VERSION = "totals@000000000000"
+_MOVE = transaction.Advance(
+    table_version=_VERSION,
+    shard=0,
+    epoch=1,
+    topic="orders",
+    partition=0,
+    from_offset=10,
+    to_offset=20,
+    leader_epoch=0,
+    consumed=8,
+    applied=5,
+    dead_lettered=1,
+    filtered=1,
+    control=1,
+    late_applied=2,
+    watermark_before=None,
+    watermark=700,
+    ended=None,
+    min_event=100,
+    max_event=700,
+    level=True,
+)
+
+
+@pytest.fixture
+def db(database: str) -> Iterator[Connection]:
+    with connect(database, options=WORKER_SESSION) as connection:
+        connection.execute(
+            "insert into ledger.table_versions (table_version, table_name, pipeline, state_table, definition)"
+            " values (%s, 'totals', 'orders', 'state.x', '{}')",
+            (_VERSION,),
+        )
+        yield connection
+
+
+def _claimed(db: Connection, worker: str = "w1") -> shards.Claim:
+    (claim,) = shards.claim(db, [_VERSION], 0, worker)
+    if not claim.positions:
+        shards.start(db, claim, "orders", 0, "id", 10)
+    return claim
+
+
+def test_advance_counts_every_fate_and_the_gaps(db: Connection, database: str) -> None:
+    assert _claimed(db).epoch == 1
+    with db.transaction():
+        transaction.advance(db, _MOVE)
+    (found,) = reports.accounting(reports.engine(database))
+    assert (found.consumed, found.applied, found.dead_lettered, found.filtered, found.control) == (8, 5, 1, 1, 1)
+    assert (found.first_offset, found.next_offset, found.gaps, found.late_applied) == (10, 20, 2, 2)
+    assert found.holds
+
+
+def test_advance_refuses_another_epoch_and_another_position(db: Connection) -> None:
+    _claimed(db)
+    for wrong in (replace(_MOVE, epoch=2), replace(_MOVE, from_offset=11, consumed=8)):
+        with pytest.raises(Fenced, match="nothing was written"), db.transaction():
+            transaction.advance(db, wrong)
+
+
+def test_the_database_refuses_fates_that_do_not_add_up(db: Connection) -> None:
+    _claimed(db)
+    with pytest.raises(psycopg.errors.CheckViolation), db.transaction():
+        transaction.advance(db, replace(_MOVE, applied=4))
+
+
+def test_a_claim_ends_the_backend_that_holds_the_shard(db: Connection, database: str) -> None:
+    _claimed(db, "zombie")
+    with pytest.raises(psycopg.OperationalError), db.transaction():
+        transaction.advance(db, _MOVE)
+        with connect(database) as other:
+            (claim,) = shards.claim(other, [_VERSION], 0, "w2")
+            assert claim.epoch == 2
+            assert claim.positions["orders"].next_offset == 10
+        db.execute("select 1")
+
+
+def test_a_claim_waits_for_a_commit_in_flight(db: Connection, database: str) -> None:
+    _claimed(db)
+    claims: list[shards.Claim] = []
+
+    def claim() -> None:
+        with connect(database) as other:
+            claims.extend(shards.claim(other, [_VERSION], 0, "w2"))
+
+    with db.transaction():
+        transaction.advance(db, _MOVE)
+        thread = threading.Thread(target=claim)
+        thread.start()
+        time.sleep(0.3)
+        assert not claims
+    thread.join(10)
+    assert claims[0].positions["orders"].next_offset == 20
+
+
+def test_batch_index_merges_neighbours_until_an_entry_is_full(db: Connection) -> None:
+    _claimed(db)
+    with db.transaction():
+        entry = transaction.index(db, _MOVE, [3], None)
+    assert entry == 10
+    second = replace(_MOVE, from_offset=20, to_offset=150_020, consumed=150_000, applied=149_997)
+    with db.transaction():
+        assert transaction.index(db, second, [3, 4], entry) is None
+    third = replace(_MOVE, from_offset=150_020, to_offset=150_030)
+    with db.transaction():
+        assert transaction.index(db, third, [5], None) == 150_020
+    rows = db.execute("select from_offset, to_offset, records, days from ledger.batch_index order by 1").fetchall()
+    assert rows == [(10, 150_020, 150_008, [3, 4]), (150_020, 150_030, 8, [5])]
+
+
+def test_a_dead_letter_is_kept_once_per_coordinates_with_each_tables_reason(db: Connection, database: str) -> None:
+    one = DeadLetter("orders", "a@1", "bad_time", partition=1, offset=5, payload=b"\0\xff", headers={"file": "x\0y"})
+    other = replace(one, table_version="b@1", reason="null_key:productId")
+    line = DeadLetter("orders", "ingest", "wrong_type", file_hash="h", file_name="f.csv", line=7, payload=b"a,b")
+    for _ in range(2):
+        with db.transaction():
+            dead_letters.record(db, [one, other, line])
+    engine = reports.engine(database)
+    assert reports.dead_letters_by_reason(engine) == {"bad_time": 1, "null_key:productId": 1}
+    assert reports.rejected_lines(engine) == {"wrong_type": 1}
+    listed = reports.dead_letters(engine, table="b")
+    assert [(row.partition, row.offset, row.reason) for row in listed] == [(1, 5, "null_key:productId")]
+    whole = reports.dead_letter(engine, listed[0].record_id)
+    assert whole is not None
+    assert whole.payload == b"\0\xff"
+    assert whole.reasons == {"a@1": "bad_time", "b@1": "null_key:productId"}
+    assert reports.dead_letter(engine, 10**9) is None
+
+
+def test_leases_are_taken_kept_and_expire_by_the_databases_clock(db: Connection) -> None:
+    assert leases.take(db, "shard:orders:0", "w1", 0.3)
+    assert leases.take(db, "shard:orders:0", "w1", 0.3)
+    assert not leases.take(db, "shard:orders:0", "w2", 0.3)
+    assert leases.free(db, ["shard:orders:0", "shard:orders:1"]) == ["shard:orders:1"]
+    db.execute("update ledger.leases set expires_at = clock_timestamp() - interval '1 ms'")
+    assert leases.take(db, "shard:orders:0", "w2", 5)
+    assert leases.renew(db, ["shard:orders:0"], "w1", 5) == set()
+    leases.release(db, ["shard:orders:0"], "w2")
+    assert leases.free(db, ["shard:orders:0"]) == ["shard:orders:0"]
+
+
+def test_an_override_wins_until_it_expires(db: Connection) -> None:
+    workers.declare(db, ["orders", "payments"])
+    workers.set_desired(db, "payments", False)
+    assert workers.desired(db) == {"orders": True, "payments": False}
+    db.execute("update ledger.pipelines set override = 'off', override_until = clock_timestamp() + interval '1 hour'")
+    assert workers.desired(db) == {"orders": False, "payments": False}
+    db.execute("update ledger.pipelines set override_until = clock_timestamp() - interval '1 ms'")
+    assert workers.desired(db) == {"orders": True, "payments": False}
+
+
+def test_migrations_run_once_and_a_newer_ledger_is_refused(database: str) -> None:
+    assert migrations.migrate(database) == []
+    with connect(database) as connection:
+        connection.execute("insert into public.headrace_migrations (number, name) values (9999, 'later')")
+    with pytest.raises(Terminal, match="newer Headrace"):
+        migrations.migrate(database)
+
+
+def test_every_statement_is_used() -> None:
+    root = Path(__file__).parents[2]
+    code = "".join(f.read_text() for room in ("ledger", "stream_workers", "ingestion") for f in (root / room).rglob("*.py"))
+    unused = [f.stem for f in (root / "ledger/sql").glob("*.sql") if f'"{f.stem}"' not in code]
+    assert unused == []
