@@ -95,8 +95,9 @@ def provision(as_json: bool) -> None:
     if as_json:
         show_json(report)
         return
-    for line in report.lines():
-        click.echo(line)
+    show_table("topics", ["topic", "state", "schema id"], [(t.name, t.state, t.schema_id) for t in report.topics])
+    for line in report.drift:
+        click.echo(f"differs: {line}")
 
 
 COMMANDS: tuple[click.Command, ...] = (validate, provision)

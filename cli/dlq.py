@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from cli.output import json_option, readable, show_json, show_table
+
+
+if TYPE_CHECKING:
+    from ledger.reports import DeadLetterRow
 
 
 @click.group()
@@ -14,7 +20,7 @@ def dlq() -> None:
 
 @dlq.command("list")
 @click.option("--reason", help="Only this reason, such as bad_time.")
-@click.option("--table", help="Only dead letters of this table.")
+@click.option("--table", help="Only dead letters of this table; `ingest`: lines refused at ingest.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000), help="At most so many.")
 @json_option
 def dlq_list(reason: str | None, table: str | None, limit: int, as_json: bool) -> None:
@@ -25,10 +31,11 @@ def dlq_list(reason: str | None, table: str | None, limit: int, as_json: bool) -
       headrace dlq list
       headrace dlq list --reason unknown_schema_id --json
     """
+    from cli.ledger_access import reading
     from headrace.settings import settings
     from ledger import reports
 
-    engine = reports.engine(settings().need_postgres())
+    engine = reading(settings())
     letters = reports.dead_letters(engine, reason=reason, table=table, limit=limit)
     by_reason = reports.dead_letters_by_reason(engine)
     rejected = reports.rejected_lines(engine)
@@ -43,9 +50,9 @@ def dlq_list(reason: str | None, table: str | None, limit: int, as_json: bool) -
     )
     show_table(
         "dead letters",
-        ["id", "reason", "table", "where", "bytes", "detail"],
+        ["id", "reason", "refused by", "where", "recorded", "detail"],
         [
-            (str(d.record_id), d.reason, d.table_version, d.where, readable(d.payload, 60), d.detail[:80])
+            (str(d.record_id), d.reason, d.table_version.split("@")[0], _place(d), d.recorded_at, d.detail[:80])
             for d in letters
         ],
     )
@@ -62,10 +69,11 @@ def dlq_show(record_id: int, as_json: bool) -> None:
       headrace dlq show 17
     """
     from headrace.errors import UsageError
+    from cli.ledger_access import reading
     from headrace.settings import settings
     from ledger import reports
 
-    letter = reports.dead_letter(reports.engine(settings().need_postgres()), record_id)
+    letter = reports.dead_letter(reading(settings()), record_id)
     if letter is None:
         raise UsageError(f"no dead letter {record_id}; `headrace dlq list` shows their numbers")
     if as_json:
@@ -73,6 +81,12 @@ def dlq_show(record_id: int, as_json: bool) -> None:
         return
     for name, value in vars(letter).items():
         click.echo(f"{name:<16} {readable(value, 2_000) if isinstance(value, bytes) else value}")
+
+
+def _place(letter: DeadLetterRow) -> str:
+    if letter.partition is not None:
+        return f"{letter.topic}[{letter.partition}]@{letter.offset}"
+    return f"{letter.file_name}:{letter.line}"
 
 
 COMMANDS: tuple[click.Command, ...] = (dlq,)

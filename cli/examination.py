@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cli.ledger_access import reading
 from headrace.errors import HeadraceError
 from headrace.settings import Settings, load
 from stack import Finding
@@ -90,32 +91,32 @@ def _postgres(settings: Settings) -> str:
 
 
 def _ledger(settings: Settings) -> str:
-    from ledger import connection
+    from ledger import reports
 
-    with connection.connect(settings.need_postgres()) as database:
-        row = database.execute("select to_regclass('ledger.positions') is not null").fetchone()
-        if not row or not row[0]:
-            raise _Problem("no tables yet", "headrace provision, or headrace demo")
-        row = database.execute("select count(*) from ledger.table_versions where role = 'live'").fetchone()
-    return f"{row[0] if row else 0} live tables"
+    entries = reports.accounting(reading(settings))
+    wrong = [entry for entry in entries if not entry.holds]
+    if wrong:
+        first = wrong[0]
+        raise _Problem(
+            f"{first.table} {first.topic}[{first.partition}]: the accounting does not hold", "headrace status"
+        )
+    return f"{len({entry.table for entry in entries})} live tables, the accounting holds"
 
 
 def _shards(settings: Settings) -> str:
     from ledger import reports
 
-    errors = reports.shard_errors(reports.engine(settings.need_postgres()))
+    errors = reports.shard_errors(reading(settings))
     if errors:
         first = errors[0]
-        raise _Problem(
-            f"{first.table_version} shard {first.shard}: {first.error} ({len(errors)} in all)", "see the error"
-        )
+        raise _Problem(f"{first.pipeline} shard {first.shard}: {first.error} ({len(errors)} in all)", "see the error")
     return "none stands still"
 
 
 def _workers(settings: Settings) -> str:
     from ledger import reports
 
-    rows = reports.workers(reports.engine(settings.need_postgres()))
+    rows = reports.workers(reading(settings))
     failed = [row for row in rows if row.state in ("failed", "lost")]
     running = [row for row in rows if row.state == "running"]
     if failed and not running:

@@ -21,8 +21,8 @@ def ingest(source: str | None, everything: bool, as_json: bool) -> None:
       headrace ingest orders_csv
       headrace ingest --all --json
     """
+    from cli import own_services
     from cli.catalog import load
-    from cli.own_services import provision
     from headrace.errors import UsageError
     from headrace.settings import settings
     from ingestion.ingest import ingest as run
@@ -32,17 +32,16 @@ def ingest(source: str | None, everything: bool, as_json: bool) -> None:
         raise UsageError(f"name one source or --all; there is: {', '.join(sorted(found.sources))}")
     if source and source not in found.sources:
         raise UsageError(f'no source "{source}"; there is: {", ".join(sorted(found.sources))}')
-    provision(settings(), found)
-    reports = [run(found.sources[name], settings()) for name in ([source] if source else sorted(found.sources))]
+    own_services.migrate_ledger(settings())
+    report = run([found.sources[name] for name in ([source] if source else sorted(found.sources))], settings())
     if as_json:
-        show_json(reports)
+        show_json(report)
         return
     show_table(
         "files",
         ["file", "rows", "produced", "rejected", "skipped", "seconds"],
         [
-            (f.name, f.rows, f.produced, sum(f.rejected.values()), f.skipped, f.seconds)
-            for report in reports
+            (f.name, f.rows, f.produced, f.rejected, f.skipped, f.seconds)
             for f in report.files
         ],
         empty="no landing files; `headrace generate` makes some",

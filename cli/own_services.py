@@ -21,10 +21,16 @@ SUPERVISOR = "supervisor"
 def provision(settings: Settings, catalog: Catalog) -> Report:
     """Bring the ledger to its newest migration, register the schemas and create the topics."""
     from ingestion.provision import provision as run
+
+    migrate_ledger(settings)
+    return run(settings, list(catalog.topics.values()))
+
+
+def migrate_ledger(settings: Settings) -> None:
+    """Bring the ledger to its newest migration."""
     from ledger.migrations import migrate
 
     migrate(settings.need_postgres())
-    return run(settings, list(catalog.topics.values()))
 
 
 def start_supervisor(home: Home) -> bool:

@@ -18,11 +18,12 @@ def status(as_json: bool) -> None:
       headrace status --json
     """
     import stack
+    from cli.ledger_access import reading
     from headrace.settings import settings
     from ledger import reports
 
     services = stack.state()
-    engine = reports.engine(settings().need_postgres())
+    engine = reading(settings())
     workers, lag, errors = reports.workers(engine), reports.lag(engine), reports.shard_errors(engine)
     accounting = reports.accounting(engine)
     if as_json:
@@ -52,7 +53,7 @@ def status(as_json: bool) -> None:
         [(x.pipeline, x.topic, x.partition, x.next_offset, x.end_offset, x.records, x.seconds) for x in lag],
     )
     show_table(
-        "shards that stand still", ["table", "shard", "why"], [(e.table_version, e.shard, e.error) for e in errors]
+        "shards that stand still", ["pipeline", "shard", "why"], [(e.pipeline, e.shard, e.error) for e in errors]
     )
 
 

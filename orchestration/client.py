@@ -109,18 +109,20 @@ class Webserver:
         run_id: str = answer["run"]["runId"]
         return run_id
 
-    def follow(self, run_id: str, *, every: float = 0.3) -> Iterator[RunLine]:
-        """Log lines of a run until it ends; raises `HeadraceError` with the cause unless it succeeded."""
+    def follow(self, run_id: str, *, every: float = 0.3) -> Iterator[list[RunLine]]:
+        """New log lines of a run at each look, until it ends; raises `HeadraceError` with the cause if it failed."""
         cursor, cause = None, ""
         while True:
             found = self.query(_RUN, id=run_id, after=cursor)
             run, logs = found["runOrError"], found["logsForRun"]
+            lines = []
             for event in logs.get("events", []):
                 if event["__typename"] == "ExecutionStepFailureEvent":
                     error = event["error"] or {}
                     causes = error.get("causes") or []
                     cause = (causes[-1]["message"] if causes else error.get("message", "")).strip() or cause
-                yield RunLine(event.get("level", ""), event.get("eventType"), event.get("message", ""))
+                lines.append(RunLine(event.get("level", ""), event.get("eventType"), event.get("message", "")))
+            yield lines
             cursor = logs.get("cursor") or cursor
             status = run.get("status")
             if status == "SUCCESS":

@@ -10,7 +10,7 @@ TABLES = "stream_tables"
 
 
 def topic_key(topic: str) -> AssetKey:
-    """A Kafka topic. The prefix keeps topic `product-sales` and table `product_sales` apart: their op names are equal."""
+    """A Kafka topic. The prefix keeps topic `product-sales` and table `product_sales` apart: op names would be equal."""
     return AssetKey(["kafka", topic])
 
 

@@ -24,7 +24,9 @@ def spec(program: TableProgram) -> AssetSpec:
         kinds={"postgres", "table"},
         owners=list(table.owners or table.source.owners),
         metadata={
-            "dagster/column_schema": columns.table_columns(program.columns, {**table.measures}),
+            "dagster/column_schema": columns.table_columns(
+                ((c.name, c.pg_type) for c in program.columns), table.measures
+            ),
             **columns.lineage(topic, program.lineage),
             "pipeline": MetadataValue.text(table.source.pipeline_name),
             "group by": MetadataValue.text(", ".join(table.by)),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dagster import AssetExecutionContext, AssetKey, AssetsDefinition, MaterializeResult, MetadataValue
 from dagster import asset as dagster_asset
 
-import schemas
+from schemas import avro
 from assets.catalog import Catalog
 from orchestration import columns, keys
 from topology import FileSource, Topic
@@ -21,7 +21,7 @@ def sources_of(topic: Topic, found: Catalog) -> list[FileSource]:
 
 def asset(topic: Topic, sources: Sequence[FileSource]) -> AssetsDefinition:
     """The asset of `topic`."""
-    shape = schemas.load(topic.schema)
+    shape = avro.load(topic.schema)
     deps: list[AssetKey] = [keys.source_key(source.name) for source in sources]
 
     @dagster_asset(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
@@ -43,8 +43,8 @@ class Recount:
     """What the log holds."""
 
     partitions: tuple[Partition, ...]
-    foreign: tuple[Foreign, ...] = field(default=())
-    by_file: Mapping[str, int] = field(default_factory=dict)
+    foreign: tuple[Foreign, ...] = ()
+    new: int = 0  # data records from the offsets on that the caller gave
 
     @property
     def data(self) -> int:
@@ -65,12 +65,18 @@ def ends(config: Mapping[str, Any], topic: str) -> dict[int, tuple[int, int]]:
         reader.close()
 
 
-def recount(config: Mapping[str, Any], topic: str, *, patience: float = 60.0) -> Recount:
-    """Read the topic to its present end; `TimeoutError` when nothing comes for `patience` seconds."""
+def recount(
+    config: Mapping[str, Any], topic: str, since: Mapping[int, int] | None = None, *, patience: float = 60.0
+) -> Recount:
+    """Read the topic to its present end; data records at offsets of `since` and later count as new.
+
+    Raises `TimeoutError` when nothing comes for `patience` seconds.
+    """
     bounds = ends(config, topic)
     data = dict.fromkeys(bounds, 0)
     markers = dict.fromkeys(bounds, 0)
-    by_file: dict[str, int] = {}
+    new = 0
+    start = since or {}
     foreign: list[Foreign] = []
     reader = _reader(config)
     try:
@@ -101,18 +107,15 @@ def recount(config: Mapping[str, Any], topic: str, *, patience: float = 60.0) ->
                     markers[number] += 1
                     continue
                 data[number] += 1
-                source = headers.get("file")
-                if source is None:
+                new += message.offset() >= start.get(number, 0)
+                if "file" not in headers:
                     foreign.append(Foreign(number, message.offset(), message.timestamp()[1], message.value()))
-                else:
-                    name = source.decode()
-                    by_file[name] = by_file.get(name, 0) + 1
     finally:
         reader.close()
     return Recount(
         tuple(Partition(n, low, high, data[n], markers[n]) for n, (low, high) in bounds.items()),
         tuple(foreign),
-        by_file,
+        new,
     )
 
 

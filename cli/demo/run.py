@@ -1,0 +1,136 @@
+"""The demo, stage by stage. A run that was interrupted goes on where it stopped when it is started again."""
+
+from __future__ import annotations
+
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import own_services
+from cli.catalog import load
+from cli.demo import checks, landing, level, materialize
+from cli.demo.lock import only_one
+from cli.demo.report import Outcome, show
+from cli.demo.services import Services
+from cli.demo.stages import Stages
+from headrace import settings as configuration
+from headrace.logging import redact
+from headrace.settings import Settings
+from stack import Home
+
+if TYPE_CHECKING:
+    from assets.catalog import Catalog
+    from orchestration.client import Location, Webserver
+
+TOPIC = "order-created-events"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for."""
+
+    leave: bool
+    report: Path | None
+    events: int
+    days: int
+    bad: float
+    seed: int
+
+
+def run(options: Options) -> int:
+    """Everything once, then the summary; the exit code."""
+    catalog = load()  # a wrong declaration ends the demo before anything starts
+    home = Home()
+    signal.signal(signal.SIGTERM, _interrupt)
+    with only_one(home):
+        services: Services | None = None
+        outcome = Outcome()
+        try:
+            with Stages() as stages:
+                services = Services(home, stages)
+                _whole_way(options, catalog, services, stages, outcome)
+            show(outcome)
+            if options.report:
+                outcome.write(options.report)
+            if not options.leave:
+                click.echo(
+                    "\nup until Ctrl-C; meanwhile: headrace status, headrace dlq list, headrace produce orders --help"
+                )
+                _until_interrupted(services)
+        finally:
+            if services:
+                click.echo("stopping what the demo started; the data stays", err=True)
+                services.stop()
+    return 0 if outcome.green or not options.leave else 1
+
+
+def _whole_way(options: Options, catalog: Catalog, services: Services, stages: Stages, outcome: Outcome) -> None:
+    topic = catalog.topics[TOPIC]
+    with ThreadPoolExecutor(1, thread_name_prefix="landing") as pool:
+        files = pool.submit(_make_files, options, stages)
+        with stages.stage("services"):
+            services.up()
+        settings = configuration.load()
+        with stages.stage("provision") as stage:
+            report = own_services.provision(settings, catalog)
+            stage.say(str(report))
+        services.supervisor()
+        manifest = files.result()
+    before = checks.ends(settings.kafka(), topic.name)
+    with stages.stage("dagster") as stage:
+        stage.say("code server, webserver and daemon load the definitions")
+        webserver, location = services.dagster()
+    began = time.monotonic()
+    with stages.stage("ingest") as stage:
+        ingested = materialize.ingest(webserver, location, topic, manifest, settings, stage)
+    with stages.stage("broken records") as stage:
+        landing.send_broken(topic, settings, manifest)
+    with stages.stage("level") as stage:
+        level.wait(settings, topic, list(checks.TABLES), services, stage)
+    tables_seconds = time.monotonic() - began
+    with stages.stage("checks") as stage:
+        checks.examine(outcome, manifest, settings, topic, before, stage)
+    _rates(outcome, ingested, tables_seconds)
+    outcome.seconds = {**stages.seconds, "total": round(time.monotonic() - stages.began, 2)}
+    outcome.addresses = _addresses(settings, webserver, location)
+
+
+def _make_files(options: Options, stages: Stages) -> landing.Manifest:
+    with stages.stage("landing files") as stage:
+        folder = configuration.load().landing
+        return landing.make(folder, options.events, options.days, options.bad, options.seed, stage)
+
+
+def _rates(outcome: Outcome, ingested: materialize.Ingested, seconds: float) -> None:
+    if outcome.new_records:
+        outcome.rates["files -> topic"] = ingested.produced / max(ingested.seconds, 0.001)
+        outcome.rates["files -> tables, Dagster run included"] = outcome.new_records / max(seconds, 0.001)
+
+
+def _addresses(settings: Settings, webserver: Webserver, location: Location) -> dict[str, str]:
+    return {
+        "Dagster, the lineage graph": f"{webserver.url}/asset-groups",
+        "Dagster, the runs": f"{webserver.url}/runs",
+        "schema registry": f"{settings.need_registry().rstrip('/')}/subjects",
+        "Kafka": settings.need_kafka(),
+        "Postgres": f'psql "{redact(settings.need_postgres())}" (the password is in {configuration.endpoints_file()})',
+    }
+
+
+def _until_interrupted(services: Services) -> None:
+    try:
+        while True:
+            time.sleep(1.0)
+            services.check_supervisor()
+    except KeyboardInterrupt:
+        click.echo(err=True)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,113 @@
+"""What a run of a topic's asset does. Imported by the run only: drivers are heavy, and loading definitions is not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+from dagster import DagsterLogManager, Failure, MaterializeResult, MetadataValue
+
+from headrace.errors import HeadraceError
+from headrace.settings import Settings, load
+from ingestion.delivery import FileReport, Progress
+from ingestion.ingest import ingest
+from ingestion.provision import provision
+from ledger import connection
+from ledger.migrations import migrate
+from topology import FileSource, Topic
+
+_LINE_EVERY = 1.0  # seconds; each line is an event of about a kilobyte in Dagster's storage
+_REJECTED = """
+select d.reason, count(*) from ledger.dead_letters d join ledger.dead_letter_records r using (record_id)
+where d.table_version = 'ingest' and r.topic = %s and r.file_hash = any(%s) group by 1 order by 1
+"""
+
+
+def materialize(log: DagsterLogManager, topic: Topic, sources: Sequence[FileSource]) -> MaterializeResult[None]:
+    """Provision the topic, ingest its landing files, tell what happened; raises `Failure` with the error's one line."""
+    try:
+        return _materialize(log, topic, sources, load())
+    except HeadraceError as error:
+        raise Failure(str(error), allow_retries=False) from error
+
+
+def _materialize(
+    log: DagsterLogManager, topic: Topic, sources: Sequence[FileSource], settings: Settings
+) -> MaterializeResult[None]:
+    began = time.monotonic()
+    for name in migrate(settings.need_postgres()):
+        log.info(f"ledger: applied {name}")
+    provided = provision(settings, [topic])
+    log.info(f"provisioned {provided}")
+    for line in provided.drift:
+        log.warning(line)
+    report = ingest(sources, settings, progress=_teller(log))
+    seconds = time.monotonic() - began
+    for file in report.files:
+        log.info(_line(file))
+    rejected = _rejected(settings, topic, [file.content_hash for file in report.files])
+    offsets = _ends(settings, topic)
+    return MaterializeResult(
+        metadata={
+            "produced": report.new_records,
+            "files": len(report.files),
+            "files skipped": sum(file.skipped for file in report.files),
+            "rows": sum(file.rows for file in report.files),
+            "rejected lines": report.rejected,
+            "rejected by reason": MetadataValue.json(rejected),
+            "end offsets": MetadataValue.json({str(partition): end for partition, end in offsets.items()}),
+            "seconds": seconds,
+            "rows per second": report.new_records / seconds,
+            "drift": MetadataValue.json(list(provided.drift)),
+            "per file": MetadataValue.md(_table(report.files)),
+        }
+    )
+
+
+def _teller(log: DagsterLogManager) -> Callable[[Progress], None]:
+    last = 0.0
+
+    def tell(progress: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _LINE_EVERY:
+            last = now
+            log.info(
+                f"{progress.name}: {progress.produced:,} records produced, {progress.rejected:,} lines rejected, "
+                f"{progress.rows_per_s:,.0f} rows/s"
+            )
+
+    return tell
+
+
+def _line(file: FileReport) -> str:
+    if file.skipped:
+        return f"{file.name}: in the log already ({file.produced:,} records), skipped"
+    return f"{file.name}: {file.rows:,} rows, {file.produced:,} produced, {file.rejected:,} rejected, {file.seconds:.1f} s"
+
+
+def _table(files: Sequence[FileReport]) -> str:
+    rows = [
+        f"| {f.name} | {f.rows:,} | {f.produced:,} | {f.rejected:,} | {'yes' if f.skipped else 'no'} | {f.seconds:.1f} |"
+        for f in files
+    ]
+    return "\n".join(["| file | rows | produced | rejected | skipped | seconds |", "| --- | --: | --: | --: | --- | --: |", *rows])
+
+
+def _rejected(settings: Settings, topic: Topic, hashes: list[str]) -> dict[str, int]:
+    with connection.connect(settings.need_postgres()) as database:
+        found: list[tuple[Any, ...]] = database.execute(_REJECTED, [topic.name, hashes]).fetchall()
+    return {reason: count for reason, count in found}
+
+
+def _ends(settings: Settings, topic: Topic) -> dict[int, int]:
+    reader = Consumer(settings.kafka(group_id="headrace-orchestration", log_level=0))
+    try:
+        return {
+            number: reader.get_watermark_offsets(TopicPartition(topic.name, number), timeout=15)[1]
+            for number in range(len(reader.list_topics(topic.name, timeout=15).topics[topic.name].partitions))
+        }
+    finally:
+        reader.close()

@@ -1,0 +1,56 @@
+"""Nothing a user can type or set is undocumented."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from cli.main import headrace
+from headrace.settings import Settings
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+
+
+def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from commands(inner, f"{path} {name}")
+    else:
+        yield path, command
+
+
+ALL = dict(commands(headrace, "headrace"))
+
+
+def sections() -> dict[str, str]:
+    parts = ("\n" + (REFERENCE / "cli.md").read_text()).split("\n## ")[1:]
+    return {part.splitlines()[0].strip(): part for part in parts}
+
+
+def test_every_command_has_its_section_and_no_other() -> None:
+    assert list(sections()) == list(ALL)
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_every_option_and_argument_is_in_the_section(path: str) -> None:
+    section = sections()[path]
+    for parameter in ALL[path].params:
+        if isinstance(parameter, click.Option):
+            assert all(f"{option}" in section for option in parameter.opts), parameter.opts
+            assert parameter.help and parameter.help.split(";")[0] in section, parameter.opts
+        else:
+            assert (parameter.metavar or parameter.name or "").upper() in section
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_every_command_helps_with_an_example(path: str) -> None:
+    assert "Examples:" in (ALL[path].help or ""), f"{path} has no example in its help"
+    assert f"{path}" in sections()[path].split("```")[1]
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_documented(name: str) -> None:
+    assert f"`HEADRACE_{name.upper()}`" in (REFERENCE / "settings.md").read_text()
