@@ -1,4 +1,4 @@
-"""Files (and named sets of records) that go into a topic: the intent before each Kafka transaction, the mirror after it.
+"""Files (and named sets of records) bound for a topic: the intent before each Kafka transaction, the mirror after it.
 
 Kafka's group offset is the truth about what has been produced; the ledger says what was intended, so that a position in
 Kafka that nobody intended shows that one of the two went back in time.

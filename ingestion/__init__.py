@@ -1,0 +1,1 @@
+"""Getting data in: files, raw records and generated orders -> Kafka, exactly once."""
