@@ -1,1 +1,1 @@
-"""."""
+"""What exists: one declaration file per system, and the catalog that collects them."""

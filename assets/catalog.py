@@ -1,0 +1,183 @@
+"""The catalog: every declaration of a package, checked, and compiled to the programs of its pipelines."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+from typing import TypeVar
+
+from headrace.errors import DeclarationError
+from schemas import load as load_schema
+from schemas.avro import did_you_mean
+from topology import Aggregate, FileSource, Topic
+from topology.compile import compile_pipeline
+from topology.program import PipelineProgram, TableProgram
+
+Declaration = Topic | FileSource | Aggregate
+_T = TypeVar("_T", Topic, FileSource, Aggregate)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What exists, by name. pipelines: by the name of the worker group."""
+
+    topics: Mapping[str, Topic]
+    sources: Mapping[str, FileSource]
+    tables: Mapping[str, TableProgram]
+    pipelines: Mapping[str, PipelineProgram]
+    _places: Mapping[int, str] = field(repr=False)
+
+    def place(self, declaration: Declaration) -> str:
+        """The file in which something is declared, such as `assets/orders.py`."""
+        return self._places[id(declaration)]
+
+    def system(self, declaration: Declaration) -> str:
+        """The system something belongs to: the name of its declaration file, such as `orders`."""
+        return PurePosixPath(self.place(declaration)).stem
+
+    def sources_of(self, topic: Topic) -> list[FileSource]:
+        """The file sources that are ingested into a topic."""
+        return [source for source in self.sources.values() if source.topic.name == topic.name]
+
+
+def load(package: str = "assets") -> Catalog:
+    """The declarations of all modules of a package (of the checkout, or importable from the current folder).
+
+    Raises `DeclarationError`: one line that names file, declaration, column and remedy.
+    """
+    found = [item for module in _modules(package) for item in _declared(module, _file_of(module))]
+    places = {id(item): place for place, item in found}
+    topics = _by_name([(place, item) for place, item in found if isinstance(item, Topic)], "topic")
+    sources = _by_name([(place, item) for place, item in found if isinstance(item, FileSource)], "source")
+    tables = _by_name([(place, item) for place, item in found if isinstance(item, Aggregate)], "table")
+    paths: dict[str, str] = {}
+    for source in sources.values():
+        _check_topic(source.name, source.topic, topics, places[id(source)])
+        _check_source(source, paths, places[id(source)])
+    for table in tables.values():
+        _check_topic(table.name, table.source, topics, places[id(table)])
+    pipelines = _compile(topics, tables, places)
+    programs = {table.name: table for pipeline in pipelines.values() for table in pipeline.tables}
+    return Catalog(topics, sources, {name: programs[name] for name in tables}, pipelines, places)
+
+
+def _modules(package: str) -> Iterator[ModuleType]:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        root = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package.partition(".")[0] and error.name != package:
+            raise DeclarationError(_failed(package, error)) from error
+        raise DeclarationError(
+            f'no Python package "{package}" in {here}; set HEADRACE_CATALOG to the package with your declarations'
+        ) from error
+    except Exception as error:
+        raise DeclarationError(_failed(package, error)) from error
+    yield root
+    for info in sorted(pkgutil.iter_modules(getattr(root, "__path__", [])), key=lambda info: info.name):
+        if f"{package}.{info.name}" == __name__:
+            continue
+        try:
+            yield importlib.import_module(f"{package}.{info.name}")
+        except Exception as error:
+            raise DeclarationError(_failed(f"{package}.{info.name}", error)) from error
+
+
+def _failed(module: str, error: Exception) -> str:
+    """One line for a declaration file that cannot be executed."""
+    file = module.replace(".", "/") + ".py"
+    line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else None
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename.endswith(file):
+            line = frame.lineno
+    kind = "" if isinstance(error, DeclarationError) else f"{type(error).__name__}: "
+    first = (str(error).splitlines() or [""])[0]
+    return f"{file}{f':{line}' if line else ''}: {kind}{first}"
+
+
+def _file_of(module: ModuleType) -> str:
+    suffix = "/__init__.py" if hasattr(module, "__path__") else ".py"
+    return module.__name__.replace(".", "/") + suffix
+
+
+def _declared(module: ModuleType, place: str) -> list[tuple[str, Declaration]]:
+    """The declarations a module makes, in order; those it imports belong to the module they come from."""
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8")) if module.__file__ else ast.Module([], [])
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    imported = {alias.asname or alias.name for node in imports for alias in node.names}
+    values = [value for name, value in vars(module).items() if name not in imported]
+    unique = {id(value): value for value in values if isinstance(value, Topic | FileSource | Aggregate)}
+    return [(place, value) for value in unique.values()]
+
+
+def _by_name(found: list[tuple[str, _T]], what: str) -> dict[str, _T]:
+    names: dict[str, tuple[str, _T]] = {}
+    for place, item in found:
+        alike = re.sub(r"[.-]", "_", item.name).lower()  # Kafka's metrics and Dagster's names cannot tell them apart
+        if alike in names:
+            other_place, other = names[alike]
+            same = "" if other.name == item.name else f' as "{other.name}", which is too much alike'
+            raise DeclarationError(
+                f'{place}: {what} "{item.name}" is declared in {other_place} already{same}; rename one'
+            )
+        names[alike] = (place, item)
+    return {item.name: item for _, item in names.values()}
+
+
+def _check_topic(name: str, topic: Topic, topics: Mapping[str, Topic], place: str) -> None:
+    if topics.get(topic.name) is not topic:
+        hint = did_you_mean(topic.name, list(topics))
+        raise DeclarationError(
+            f'{place}: {name}: its topic "{topic.name}" is not declared by a name of its own at the top of a file{hint}'
+        )
+
+
+def _check_source(source: FileSource, paths: dict[str, str], place: str) -> None:
+    where = f"{place}: {source.name}"
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", source.name):
+        raise DeclarationError(f'{where}: source name does not fit; use a letter, then letters, digits and "_"')
+    if source.format not in ("csv", "json"):
+        raise DeclarationError(f'{where}.format: "{source.format}" is unknown; use csv or json')
+    path = PurePosixPath(source.path)
+    if not source.path or path.is_absolute() or ".." in path.parts:
+        raise DeclarationError(
+            f'{where}.path: "{source.path}" must lie inside the landing folder; write "orders/*.csv"'
+        )
+    other = paths.setdefault(source.path, source.name)
+    if other != source.name:
+        raise DeclarationError(f'{where}.path: "{source.path}" is read by source "{other}" already; change one')
+    schema = load_schema(source.topic.schema)
+    for name in source.columns:
+        if name not in schema.by_name:
+            hint = did_you_mean(name, list(schema.by_name))
+            raise DeclarationError(f'{where}.columns: column "{name}" does not exist in {source.topic.schema}{hint}')
+
+
+def _compile(
+    topics: Mapping[str, Topic], tables: Mapping[str, Aggregate], places: Mapping[int, str]
+) -> dict[str, PipelineProgram]:
+    readers: dict[str, Topic] = {}
+    pipelines: dict[str, PipelineProgram] = {}
+    for topic in topics.values():
+        name, place = topic.pipeline_name, places[id(topic)]
+        other = readers.setdefault(name, topic)
+        if other is not topic:
+            raise DeclarationError(
+                f'{place}: {topic.name}.pipeline: "{name}" reads topic {other.name} already; name another pipeline'
+            )
+        fed = [table for table in tables.values() if table.source is topic]
+        where = {table.name: places[id(table)] for table in fed}
+        program = compile_pipeline(name, topic, fed, place=place, places=where)
+        if fed:
+            pipelines[name] = program
+    return pipelines
