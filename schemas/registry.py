@@ -53,15 +53,15 @@ class Registry:
         """
         wanted = Schema(schema.text, "AVRO")
         known = self._ask(lambda: self._client.lookup_schema(subject, wanted))
-        if known is not None:
+        if known is not None and known.schema_id is not None:
             self._set_backward(subject)
-            return int(known.schema_id)
+            return known.schema_id
         latest = self._ask(lambda: self._client.get_latest_version(subject))
         if latest is not None:
             self._set_backward(subject)
             self._check(subject, schema, wanted, _avro(latest.schema, f"{subject} version {latest.version}"))
         try:
-            schema_id = int(self._must(lambda: self._client.register_schema(subject, wanted)))
+            schema_id = self._must(lambda: self._client.register_schema(subject, wanted))
         except SchemaRegistryError as error:
             if error.http_status_code != 409:
                 raise ServiceUnavailable(f"registry {self._url} refused {subject}: {error}") from error
