@@ -14,15 +14,9 @@ if TYPE_CHECKING:
 
 def load() -> Catalog:
     """The catalog that HEADRACE_CATALOG names, also found in the current folder; raises `DeclarationError`."""
-    import sys
-    from pathlib import Path
-
     from assets import catalog
     from headrace.settings import settings
 
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
     return catalog.load(settings().catalog)
 
 

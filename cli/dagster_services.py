@@ -40,15 +40,16 @@ def storage_is_ready(home: Home) -> bool:
     return (dagster_home.folder(home) / ".tables").exists()
 
 
-def start_code_server(home: Home) -> bool:
-    """Start the process that holds the definitions; it needs no other service. True if it was not up."""
+def start_code_server(home: Home, postgres_url: str) -> bool:
+    """Start the process that holds the definitions and starts runs. True if it was not up."""
     if processes.alive(CODE, home=home):
         return False
     socket = _socket(home)
     socket.unlink(missing_ok=True)
     command = [sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(socket), "-m", MODULE]
     command += ["-d", str(Path.cwd()), "--use-python-environment-entry-point", "--log-level", "warning"]
-    processes.start(CODE, command, _environment(), home=home)
+    env = {**_environment(), **dagster_home.environment(home, postgres_url)}  # for the runs that it starts
+    processes.start(CODE, command, env, home=home)
     return True
 
 

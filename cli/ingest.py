@@ -40,10 +40,7 @@ def ingest(source: str | None, everything: bool, as_json: bool) -> None:
     show_table(
         "files",
         ["file", "rows", "produced", "rejected", "skipped", "seconds"],
-        [
-            (f.name, f.rows, f.produced, f.rejected, f.skipped, f.seconds)
-            for f in report.files
-        ],
+        [(f.name, f.rows, f.produced, f.rejected, f.skipped, f.seconds) for f in report.files],
         empty="no landing files; `headrace generate` makes some",
     )
 

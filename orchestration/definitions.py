@@ -18,7 +18,7 @@ def build(found: declared.Catalog) -> Definitions:
     return Definitions(
         assets=[
             *(files.spec(source) for source in found.sources.values()),
-            *(topics.asset(topic, topics.sources_of(topic, found)) for topic in found.topics.values()),
+            *(topics.asset(topic, found.sources_of(topic)) for topic in found.topics.values()),
             *(tables.spec(table) for table in found.tables.values()),
         ],
         jobs=[

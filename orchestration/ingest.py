@@ -85,7 +85,9 @@ def _teller(log: DagsterLogManager) -> Callable[[Progress], None]:
 def _line(file: FileReport) -> str:
     if file.skipped:
         return f"{file.name}: in the log already ({file.produced:,} records), skipped"
-    return f"{file.name}: {file.rows:,} rows, {file.produced:,} produced, {file.rejected:,} rejected, {file.seconds:.1f} s"
+    return (
+        f"{file.name}: {file.rows:,} rows, {file.produced:,} produced, {file.rejected:,} rejected, {file.seconds:.1f} s"
+    )
 
 
 def _table(files: Sequence[FileReport]) -> str:
@@ -93,7 +95,9 @@ def _table(files: Sequence[FileReport]) -> str:
         f"| {f.name} | {f.rows:,} | {f.produced:,} | {f.rejected:,} | {'yes' if f.skipped else 'no'} | {f.seconds:.1f} |"
         for f in files
     ]
-    return "\n".join(["| file | rows | produced | rejected | skipped | seconds |", "| --- | --: | --: | --: | --- | --: |", *rows])
+    return "\n".join(
+        ["| file | rows | produced | rejected | skipped | seconds |", "| --- | --: | --: | --: | --- | --: |", *rows]
+    )
 
 
 def _rejected(settings: Settings, topic: Topic, hashes: list[str]) -> dict[str, int]:

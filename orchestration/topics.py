@@ -9,14 +9,8 @@ from dagster import AssetExecutionContext, AssetKey, AssetsDefinition, Materiali
 from dagster import asset as dagster_asset
 
 from schemas import avro
-from assets.catalog import Catalog
 from orchestration import columns, keys
 from topology import FileSource, Topic
-
-
-def sources_of(topic: Topic, found: Catalog) -> list[FileSource]:
-    """The declared landing files of `topic`."""
-    return [source for source in found.sources.values() if source.topic.name == topic.name]
 
 
 def asset(topic: Topic, sources: Sequence[FileSource]) -> AssetsDefinition:

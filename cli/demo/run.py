@@ -90,7 +90,8 @@ def _whole_way(options: Options, catalog: Catalog, services: Services, stages: S
     with stages.stage("ingest") as stage:
         ingested = materialize.ingest(webserver, location, topic, manifest, settings, stage)
     with stages.stage("broken records") as stage:
-        landing.send_broken(topic, settings, manifest)
+        sent = landing.send_broken(topic, report.schema_ids[topic.name], settings)
+        stage.say("sent before" if sent.skipped else f"{sent.new_records} sent")
     with stages.stage("level") as stage:
         level.wait(settings, topic, list(checks.TABLES), services, stage)
     tables_seconds = time.monotonic() - began

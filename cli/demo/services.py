@@ -23,14 +23,18 @@ class Services:
         self._before = {service.name for service in stack.state(home) if service.running}
         self._started: list[str] = []
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="services")
+        self._code: Future[None] | None = None
         self._webserver: Future[None] | None = None
         self._lock = threading.Lock()
 
     def up(self) -> Endpoints:
         """Kafka, registry and Postgres, with Dagster beside them: it takes longest, so it does not wait for them."""
-        self._add(dagster_services.CODE, dagster_services.start_code_server(self.home))
         endpoints = stack.up(progress=self._event, home=self.home)
-        self._begin_webserver(endpoints.dagster_postgres_url)
+        if endpoints.dagster_postgres_url is None:
+            raise ServiceFailed(
+                "there is no database for Dagster; set HEADRACE_DAGSTER_POSTGRES_URL too, or unset HEADRACE_POSTGRES_URL"
+            )
+        self._begin_dagster(endpoints.dagster_postgres_url, storage=True)
         return endpoints
 
     def supervisor(self) -> None:
@@ -39,8 +43,9 @@ class Services:
 
     def dagster(self) -> tuple[Webserver, Location]:
         """The webserver, once it has loaded the definitions."""
-        if self._webserver:
-            self._webserver.result()
+        for start in (self._code, self._webserver):
+            if start:
+                start.result()
         return dagster_services.wait(self.home, Deadline.after(dagster_services.START_SECONDS))
 
     def check_supervisor(self) -> None:
@@ -67,19 +72,21 @@ class Services:
 
     def _event(self, event: Event) -> None:
         self._stages.service(event)
-        # From the second start on Dagster's tables are there, and Postgres is all that it needs.
-        if (event.part, event.state) == (postgres.NAME, "ready") and dagster_services.storage_is_ready(self.home):
+        if (event.part, event.state) == (postgres.NAME, "ready"):
             given = Endpoints.given().dagster_postgres_url
-            self._begin_webserver(given or postgres.url(self.home, "dagster", scheme="postgresql+psycopg2"))
+            url = given or postgres.url(self.home, "dagster", scheme="postgresql+psycopg2")
+            # From the second start on Dagster's tables are there, and Postgres is all that it needs.
+            self._begin_dagster(url, storage=dagster_services.storage_is_ready(self.home))
 
-    def _begin_webserver(self, url: str | None) -> None:
-        if url is None:
-            raise ServiceFailed(
-                "there is no database for Dagster; set HEADRACE_DAGSTER_POSTGRES_URL or unset HEADRACE_POSTGRES_URL"
-            )
+    def _begin_dagster(self, url: str, *, storage: bool) -> None:
         with self._lock:
-            if self._webserver is None:
+            if self._code is None:
+                self._code = self._threads.submit(self._start_code_server, url)
+            if self._webserver is None and storage:
                 self._webserver = self._threads.submit(self._start_webserver, url)
+
+    def _start_code_server(self, url: str) -> None:
+        self._add(dagster_services.CODE, dagster_services.start_code_server(self.home, url))
 
     def _start_webserver(self, url: str) -> None:
         for name in dagster_services.start_webserver(self.home, url):
