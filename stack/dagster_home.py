@@ -26,6 +26,11 @@ concurrency:
   pools:
     default_limit: 1
     granularity: op
+run_coordinator:
+  module: dagster._core.run_coordinator.queued_run_coordinator
+  class: QueuedRunCoordinator
+  config:
+    dequeue_interval_seconds: 1  # the default, 5, is what a person waits after a click
 run_launcher:
   module: dagster
   class: DefaultRunLauncher
