@@ -102,6 +102,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where settings come from, first one wins."""
         return init_settings, env_settings, _LocalStack(settings_cls)
 
     def need_kafka(self) -> str:
@@ -114,7 +115,8 @@ class Settings(BaseSettings):
 
     def need_postgres(self) -> str:
         """The Postgres URL (postgresql://...), or an error that says how to get one."""
-        return _needed(self.postgres_url and self.postgres_url.get_secret_value(), "Postgres", "HEADRACE_POSTGRES_URL")
+        url = self.postgres_url.get_secret_value() if self.postgres_url else None
+        return _needed(url, "Postgres", "HEADRACE_POSTGRES_URL")
 
     def need_dagster(self) -> str:
         """The webserver's address, or an error that says how to get one."""

@@ -65,7 +65,7 @@ def unfinished(db: Connection, host: str) -> list[Process]:
 def ended(db: Connection, worker: str, state: State, error: str | None = None) -> None:
     """Note that a worker process is gone."""
     db.execute(
-        "update ledger.workers set state = %s, shards = '{}', records_per_s = 0, last_error = coalesce(%s, last_error)"
+        "update ledger.workers set state = %s, shards = '{}', records_per_s = 0, last_error = coalesce(last_error, %s)"
         " where worker = %s",
         (state, error, worker),
     )

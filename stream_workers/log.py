@@ -18,6 +18,8 @@ from headrace.errors import ServiceUnavailable, Terminal
 from headrace.settings import Settings
 
 _TIMEOUT = 10.0
+_EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the client's own annotations are incomplete
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 class TopicMissing(Terminal):
@@ -51,7 +53,7 @@ class LogAdmin:
             described = self._admin.describe_topics(TopicCollection([topic]), request_timeout=_TIMEOUT)[topic].result()
             parts = [TopicPartition(topic, info.id) for info in described.partitions]
             edges = []
-            for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
+            for spec in (_EARLIEST, _LATEST):
                 answers = self._admin.list_offsets(
                     dict.fromkeys(parts, spec), isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT
                 )

@@ -1,7 +1,7 @@
 """Planted bugs: each must turn its test red. `make mutants` runs them; `--list` names them.
 
-A mutant is one textual change to a copy of the tree. A test that stays green under its mutant would not have noticed the
-bug, and the run fails.
+A mutant is one textual change to a copy of the tree. A test that stays green under its mutant would not have noticed
+the bug, and the run fails.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".headrace", "data", "__pyca
 
 @dataclass(frozen=True)
 class Mutant:
-    """One planted bug: `old` becomes `new` in `file`, and `test` must fail."""
+    """One planted bug: in `file` each left text of `edits` becomes the right one, and `test` must fail."""
 
     name: str
     file: str
-    old: str
-    new: str
+    edits: tuple[tuple[str, str], ...]
     test: str
 
 
@@ -37,29 +36,25 @@ MUTANTS = (
     Mutant(
         "fence-off",
         "ledger/sql/position_advance.sql",
-        "and p.next_offset = %(from_offset)s",
-        "",
+        (("and epoch = %(epoch)s", ""), ("and p.next_offset = %(from_offset)s", "")),
         f"{_WORKERS}/test_faults.py::test_stopped_past_its_lease_then_continued[routed]",
     ),
     Mutant(
         "offset-before-data",
         "stream_workers/committing.py",
-        "failpoints.hit(Step.ADVANCED)",
-        'db.execute("commit"), db.execute("begin"), failpoints.hit(Step.ADVANCED)',
+        (("hit(Step.ADVANCED)", 'hit(Step.ADVANCED), db.execute("commit"), db.execute("begin")'),),
         f"{_WORKERS}/test_faults.py::test_killed_between_any_two_steps[staged]",
     ),
     Mutant(
         "lost-dead-letter",
         "stream_workers/committing.py",
-        "dead_letters.record(db, _letters(batch, routed))",
-        "dead_letters.record(db, _letters(batch, routed)[1:])",
+        (("_letters(batch, routed))", "_letters(batch, routed)[1:])"),),
         f"{_WORKERS}/test_pipeline.py::test_every_record_has_one_fate_and_the_tables_are_exact",
     ),
     Mutant(
         "memory-kept-after-rollback",
         "stream_workers/loop.py",
-        "        for shard in list(self._owned):\n            self._drop(shard)\n",
-        "        return\n",
+        (("        for shard in list(self._owned):\n            self._drop(shard)\n", "        return\n"),),
         f"{_WORKERS}/test_faults.py::test_connection_cut",
     ),
 )
@@ -72,8 +67,10 @@ def _try(mutant: Mutant) -> tuple[bool, str]:
         shutil.copytree(ROOT, tree, ignore=_LEFT_OUT)
         file = tree / mutant.file
         text = file.read_text()
-        assert text.count(mutant.old) == 1, f"{mutant.name}: its place in {mutant.file} is gone; plant it anew"
-        file.write_text(text.replace(mutant.old, mutant.new))
+        for old, new in mutant.edits:
+            assert text.count(old) == 1, f"{mutant.name}: its place in {mutant.file} is gone; plant it anew"
+            text = text.replace(old, new)
+        file.write_text(text)
         run = subprocess.run(
             [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", mutant.test],
             cwd=tree,
@@ -102,7 +99,8 @@ def main() -> int:
         elif not given.names or mutant.name in given.names:
             began = time.monotonic()
             caught, tail = _try(mutant)
-            print(f"{'caught  ' if caught else 'SURVIVED'} {mutant.name} ({time.monotonic() - began:.0f} s)", flush=True)
+            verdict = "caught  " if caught else "SURVIVED"
+            print(f"{verdict} {mutant.name} ({time.monotonic() - began:.0f} s)", flush=True)
             if not caught:
                 survivors.append(mutant.name)
                 print(tail)

@@ -175,6 +175,7 @@ def test_migrations_run_once_and_a_newer_ledger_is_refused(database: str) -> Non
 
 def test_every_statement_is_used() -> None:
     root = Path(__file__).parents[2]
-    code = "".join(f.read_text() for room in ("ledger", "stream_workers", "ingestion") for f in (root / room).rglob("*.py"))
+    rooms = ("ledger", "stream_workers", "ingestion")
+    code = "".join(f.read_text() for room in rooms for f in (root / room).rglob("*.py"))
     unused = [f.stem for f in (root / "ledger/sql").glob("*.sql") if f'"{f.stem}"' not in code]
     assert unused == []

@@ -1,4 +1,4 @@
-"""A pipeline under test: its topic, its database, its worker processes, and the questions every test asks at the end."""
+"""A pipeline under test: its topic, its database, its workers, and the questions every test asks at the end."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Rig:
         producer = self._producer()
         producer.begin_transaction()
         for partition in range(self.partitions):
-            headers = [(MARKER, b"end-of-input"), ("event-time", str(event_time).encode())]
+            headers: dict[str, str | bytes | None] = {MARKER: b"end-of-input", "event-time": str(event_time)}
             producer.produce(self.topic, None, None, partition=partition, headers=headers)
         producer.commit_transaction()
         self.markers += self.partitions
@@ -219,7 +219,8 @@ class Rig:
 
     def verify_identities(self) -> None:
         rows = self.query(
-            "select table_version, partition, consumed, applied + late + duplicate + dead_lettered + filtered + control,"
+            "select table_version, partition, consumed,"
+            " applied + late + duplicate + dead_lettered + filtered + control,"
             " next_offset - first_offset, consumed + gaps from ledger.positions"
         )
         assert len(rows) == 2 * self.partitions
@@ -243,7 +244,8 @@ class Rig:
             'select "customerId", "orders", "totalAmount", "smallestOrder", "largestOrder" from customer_order_totals'
         )
         sales = self.query(
-            'select "productId", (extract(epoch from "windowStart") * 1000000)::bigint, "salesAmount", "orders" from product_sales'
+            'select "productId", (extract(epoch from "windowStart") * 1000000)::bigint, "salesAmount", "orders"'
+            " from product_sales"
         )
         assert len(set(totals)) == len(totals) and set(totals) == expected["customer_order_totals"]
         assert len(set(sales)) == len(sales) and set(sales) == expected["product_sales"]

@@ -71,7 +71,8 @@ def order(rng: random.Random, number: int) -> dict[str, Any]:
         "productId": f"p{rng.randrange(60)}",
         "quantity": rng.randrange(1, 9),
         "orderAmount": rng.randrange(1, 100_000) / 100,
-        "orderTimestamp": f"2026-03-{1 + minute // 1440:02d}T{minute // 60 % 24:02d}:{minute % 60:02d}:{rng.randrange(60):02d}"
+        "orderTimestamp": f"2026-03-{1 + minute // 1440:02d}T{minute // 60 % 24:02d}:{minute % 60:02d}"
+        + f":{rng.randrange(60):02d}"
         + rng.choice(["Z", "+00:00", ".250Z"]),
         "status": rng.choice(["COMPLETED", "COMPLETED", "FAILED", "PENDING"]),
     }
@@ -118,7 +119,8 @@ def recompute(good: list[dict[str, Any]]) -> dict[str, set[tuple[Any, ...]]]:
     con.execute("set TimeZone='UTC'")
     con.register("orders", pa.Table.from_pylist(good))
     totals = con.execute(
-        """select customerId, count(*), sum(cast(orderAmount as decimal(18,2))), min(cast(orderAmount as decimal(18,2))),
+        """select customerId, count(*), sum(cast(orderAmount as decimal(18,2))),
+                  min(cast(orderAmount as decimal(18,2))),
                   max(cast(orderAmount as decimal(18,2))) from orders group by all"""
     ).fetchall()
     sales = con.execute(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+
 import psycopg
 import pytest
 from confluent_kafka import TopicPartition
 from psycopg import sql
 
+import tests.catalogs.orders
 from assets import catalog
 from headrace import settings
 from stream_workers import remedy
@@ -23,12 +26,9 @@ def _program(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> PipelineProgram:
     for name, value in rig.environment().items():
         monkeypatch.setenv(name, value)
     settings.settings.cache_clear()
-    import importlib
-
-    import tests.catalogs.orders
-
     importlib.reload(tests.catalogs.orders)
-    return catalog.load("tests.catalogs").pipelines["orders"]
+    program: PipelineProgram = catalog.load("tests.catalogs").pipelines["orders"]
+    return program
 
 
 def _recreate(rig: Rig) -> None:
