@@ -83,15 +83,20 @@ class _Compiler:
 
     def program(self, name: str) -> PipelineProgram:
         prefixes = [table.prefix for table in self._tables]
+        of = route.TopicRoute(self._topic, self._schema, tuple(self._require), self._max_ahead, self._not_before)
+        key_texts: dict[str, int] = {}
+        for check in (check for table in self._routes for check in table.texts):
+            if check.key:
+                key_texts[check.key] = min(check.limit, key_texts.get(check.key, check.limit))
         return PipelineProgram(
             name=name,
             topic=self._topic,
             schema_path=self._topic.schema,
             schema=self._schema,
             tables=tuple(self._tables),
-            route_sql=route.route_sql(
-                self._topic, self._schema, self._require, self._tried, self._routes, self._max_ahead, self._not_before
-            ),
+            route_sql=route.route_sql(of, self._tried, self._routes),
+            fitting_route_sql=route.route_sql(of, self._tried, self._routes, keys_fit=True),
+            key_texts=key_texts,
             counts_sql=route.counts_sql(prefixes),
             reasons_sql=route.reasons_sql(prefixes),
         )
@@ -187,7 +192,10 @@ class _Compiler:
     ) -> route.TableRoute:
         free = [column.name for column in key if self._schema.by_name[column.name].kind == "string"]
         limit = route.KEY_BYTES // max(1, len(free))
-        texts = [route.TextCheck(quoted(name), f"nul_in_key:{name}", f"key_too_long:{name}", limit) for name in free]
+        texts = [
+            route.TextCheck(quoted(name), f"nul_in_key:{name}", f"key_too_long:{name}", limit, key=name)
+            for name in free
+        ]
         used = [(name, tried) for name, (_, tried) in measures.items() if tried is not None]
         for (name, (_, tried)), one in zip(measures.items(), kept, strict=True):
             if tried is not None and one.view.duck_type == "VARCHAR":

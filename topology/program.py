@@ -15,11 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from schemas.avro import AvroSchema
+from topology import texts
 from topology.aggregate import Aggregate
 from topology.topic import Topic
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Merge = Literal["add", "least", "greatest"]
 
@@ -95,6 +99,9 @@ class PipelineProgram:
     per table, with its prefix: `dead` (`topic_bad` included), `filtered`, `applied` (these three add up to `records`),
     `min_event`, `max_event` (of applied records). `reasons_sql` gives `_i`, `topic_reason` and each table's `reason`
     for the records that have one, by `_i`.
+
+    `route_sql` is right for every frame. `route(frame)` is it or, when one look at the group columns (`key_texts`: most
+    bytes of each) finds nothing to refuse, `fitting_route_sql`, which does not look at every row again.
     """
 
     name: str
@@ -103,5 +110,11 @@ class PipelineProgram:
     schema: AvroSchema
     tables: tuple[TableProgram, ...]
     route_sql: str
+    fitting_route_sql: str
+    key_texts: Mapping[str, int]
     counts_sql: str
     reasons_sql: str
+
+    def route(self, frame: pa.RecordBatch) -> str:
+        """The cheapest SQL that makes `routed` from this frame."""
+        return self.fitting_route_sql if texts.fit(frame, self.key_texts) else self.route_sql

@@ -19,12 +19,13 @@ KEY_BYTES = 2_000  # an entry of a Postgres index holds 2,704 bytes
 
 @dataclass(frozen=True)
 class TextCheck:
-    """A text on its way to Postgres: the SQL value and the reasons for refusing it."""
+    """A text on its way to Postgres: the SQL value and the reasons for refusing it; `key`: the group column it is."""
 
     value: str
     nul: str
     too_long: str | None = None
     limit: int = KEY_BYTES
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,57 +94,64 @@ def event_micros(event_time: EventTime, kind: str) -> str:
     )
 
 
-def route_sql(
-    topic: Topic,
-    schema: AvroSchema,
-    require: Sequence[tuple[str, Expression]],
-    tried: Sequence[Tried],
-    tables: Sequence[TableRoute],
-    max_ahead: int,
-    not_before: int | None,
-) -> str:
-    """SQL that makes `routed` from `frame` (see `topology.program.PipelineProgram`)."""
-    kind = schema.by_name[topic.event_time.column].kind
+@dataclass(frozen=True)
+class TopicRoute:
+    """What decides whether a record of a topic is valid at all."""
+
+    topic: Topic
+    schema: AvroSchema
+    require: tuple[tuple[str, Expression], ...]
+    max_ahead: int
+    not_before: int | None
+
+
+def route_sql(of: TopicRoute, tried: Sequence[Tried], tables: Sequence[TableRoute], *, keys_fit: bool = False) -> str:
+    """SQL that makes `routed` from `frame` (see `topology.program.PipelineProgram`).
+
+    keys_fit: leave out the conditions on the texts of group columns, which `topology.texts.fit` has found to hold.
+    """
+    kind = of.schema.by_name[of.topic.event_time.column].kind
     outputs = ["_i", "_event_time AS event_time", "_topic_reason AS topic_reason"]
     applied = []
     for table in tables:
-        outputs += _table_columns(table, tried)
+        outputs += _table_columns(table, tried, keys_fit)
         conditions = ["topic_reason IS NULL", f"{table.prefix}reason IS NULL"]
         conditions += [f"{table.prefix}where IS TRUE"] if table.where is not None else []
         applied.append(f"({' AND '.join(conditions)}) AS {table.prefix}applied")
     used = sorted({index for table in tables for _, index in table.measures})
     outputs += [f"{tried[index].value} AS x{index}" for index in used]
-    columns = ["*", f"{_case(_topic_reasons(topic, schema, require, max_ahead, not_before))} AS _topic_reason"]
+    columns = ["*", f"{_case(_topic_reasons(of))} AS _topic_reason"]
     return (
         "CREATE OR REPLACE TEMP TABLE routed AS\n"
-        f"WITH timed AS (\n  SELECT *, {event_micros(topic.event_time, kind)} AS _event_time\n  FROM frame\n),\n"
+        f"WITH timed AS (\n  SELECT *, {event_micros(of.topic.event_time, kind)} AS _event_time\n  FROM frame\n),\n"
         f"tried AS (\n  SELECT {_list([*columns, *(one.column for one in tried)])}\n  FROM timed\n),\n"
         f"judged AS (\n  SELECT {_list(outputs)}\n  FROM tried\n)\n"
         f"SELECT {_list(['*', *applied])}\nFROM judged"
     )
 
 
-def _topic_reasons(
-    topic: Topic, schema: AvroSchema, require: Sequence[tuple[str, Expression]], max_ahead: int, not_before: int | None
-) -> list[tuple[str, str]]:
+def _topic_reasons(of: TopicRoute) -> list[tuple[str, str]]:
     """Conditions and reasons, in the order in which the first that holds is the record's."""
+    topic, not_before = of.topic, of.not_before
     column = quoted(topic.event_time.column)
     reasons = [("_event_time IS NULL", "bad_time")]
     if topic.event_time.format == "iso8601" and topic.event_time.zone is None:
         reasons.append((f"NOT ends_with({column}, 'Z') AND NOT regexp_matches({column}, {_ZONE})", "no_time_zone"))
     if not_before is not None:
         reasons.append((f"_event_time < {not_before}", "before_start"))
-    reasons.append((f"_event_time > _ts * 1000 + {max_ahead}", "too_far_ahead"))
-    floats = [field.name for field in schema.fields if field.kind in {"float", "double"}]
+    reasons.append((f"_event_time > _ts * 1000 + {of.max_ahead}", "too_far_ahead"))
+    floats = [field.name for field in of.schema.fields if field.kind in {"float", "double"}]
     finite = [name for name in floats if name not in topic.not_finite]
     reasons += [(f"NOT isfinite({quoted(name)})", f"not_finite:{name}") for name in finite]
-    reasons += [(f"TRY({condition.sql}) IS NOT TRUE", f"require:{name}") for name, condition in require]
+    reasons += [(f"TRY({condition.sql}) IS NOT TRUE", f"require:{name}") for name, condition in of.require]
     return reasons
 
 
-def _table_columns(table: TableRoute, tried: Sequence[Tried]) -> list[str]:
+def _table_columns(table: TableRoute, tried: Sequence[Tried], keys_fit: bool) -> list[str]:
     reasons = [(f"{quoted(name)} IS NULL", f"null_key:{name}") for name in table.null_keys]
     for check in table.texts:
+        if check.key and keys_fit:
+            continue
         reasons.append((f"contains({check.value}, chr(0))", check.nul))
         if check.too_long:
             reasons.append((f"strlen({check.value}) > {check.limit}", check.too_long))
