@@ -8,7 +8,6 @@ import click
 
 from cli.output import json_option, readable, show_json, show_table
 
-
 if TYPE_CHECKING:
     from ledger.reports import DeadLetterRow
 
@@ -68,8 +67,8 @@ def dlq_show(record_id: int, as_json: bool) -> None:
     Examples:
       headrace dlq show 17
     """
-    from headrace.errors import UsageError
     from cli.ledger_access import reading
+    from headrace.errors import UsageError
     from headrace.settings import settings
     from ledger import reports
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 
-class Share(click.ParamType):
+class Share(click.ParamType[float]):
     """A share: `1%`, `0.5 %` or `0.01`; a float between 0 and 1."""
 
     name = "share"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The share as a number."""
         text = str(value).strip()
         try:

@@ -28,10 +28,11 @@ def produce_orders(events: int, rate: float, bad: float, seed: int, as_json: boo
     Examples:
       headrace produce orders --events 10000 --rate 500 --bad 1%
     """
+    from ingestion.produce import produce as run
+
     from cli.catalog import load
     from headrace.settings import settings
     from ingestion import provision
-    from ingestion.produce import produce as run
 
     topic = load().topics["order-created-events"]
     provision.provision(settings(), [topic])

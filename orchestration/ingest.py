@@ -92,7 +92,7 @@ def _line(file: FileReport) -> str:
 
 def _table(files: Sequence[FileReport]) -> str:
     rows = [
-        f"| {f.name} | {f.rows:,} | {f.produced:,} | {f.rejected:,} | {'yes' if f.skipped else 'no'} | {f.seconds:.1f} |"
+        f"| {f.name} | {f.rows:,} | {f.produced:,} | {f.rejected:,} | {_yes(f.skipped)} | {f.seconds:.1f} |"
         for f in files
     ]
     return "\n".join(
@@ -100,10 +100,14 @@ def _table(files: Sequence[FileReport]) -> str:
     )
 
 
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
 def _rejected(settings: Settings, topic: Topic, hashes: list[str]) -> dict[str, int]:
     with connection.connect(settings.need_postgres()) as database:
         found: list[tuple[Any, ...]] = database.execute(_REJECTED, [topic.name, hashes]).fetchall()
-    return {reason: count for reason, count in found}
+    return {str(reason): int(count) for reason, count in found}
 
 
 def _ends(settings: Settings, topic: Topic) -> dict[int, int]:

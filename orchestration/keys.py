@@ -10,7 +10,7 @@ TABLES = "stream_tables"
 
 
 def topic_key(topic: str) -> AssetKey:
-    """A Kafka topic. The prefix keeps topic `product-sales` and table `product_sales` apart: op names would be equal."""
+    """A Kafka topic. The prefix keeps topic `product-sales` and table `product_sales` apart: one op name otherwise."""
     return AssetKey(["kafka", topic])
 
 

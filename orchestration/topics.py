@@ -1,15 +1,14 @@
 """Topics in the graph. Each is ONE asset; materializing it ingests all of its landing files, each exactly once."""
 
-from __future__ import annotations
-
+# No postponed annotations here: dagster looks at the type of `context`.
 import json
 from collections.abc import Sequence
 
 from dagster import AssetExecutionContext, AssetKey, AssetsDefinition, MaterializeResult, MetadataValue
 from dagster import asset as dagster_asset
 
-from schemas import avro
 from orchestration import columns, keys
+from schemas import avro
 from topology import FileSource, Topic
 
 

@@ -70,7 +70,7 @@ def _with_others(folder: Path, made: generate.Manifest) -> Manifest:
     others = sorted(present - own)
     rejected = {kind: made.bad[kind] for kind in orders.REJECTED_KINDS}
     judged = {reason: made.bad[kind] for kind, reason in orders.JUDGED_KINDS.items()}
-    broken = {reason: _BROKEN_EACH for reason in generate.BROKEN_KINDS.values()}
+    broken = dict.fromkeys(generate.BROKEN_KINDS.values(), _BROKEN_EACH)
     rows = made.rows
     if others:
         with Recomputation(others) as found:

@@ -46,7 +46,7 @@ def wait(settings: Settings, topic: Topic, tables: list[str], services: Watched,
             last, moved = done, time.monotonic()
         elif time.monotonic() - moved > _PATIENCE:
             raise ServiceFailed(
-                f"no progress for {_PATIENCE:.0f} s; behind: {', '.join(f'{t}[{p}]' for t, p in behind[:4])}; nothing is "
-                "lost; `headrace status` shows workers and errors, the same command goes on from here"
+                f"no progress for {_PATIENCE:.0f} s; behind: {', '.join(f'{t}[{p}]' for t, p in behind[:4])}; nothing "
+                "is lost; `headrace status` shows workers and errors, the same command goes on from here"
             )
         SYSTEM_CLOCK.wait(_POLL)

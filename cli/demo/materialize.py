@@ -1,4 +1,4 @@
-"""Ingest by a Dagster run, launched through the webserver as the UI would, so that the run and its log are seen there."""
+"""Ingest by a Dagster run, launched through the webserver as the UI does: run and log are seen there."""
 
 from __future__ import annotations
 

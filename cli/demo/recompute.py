@@ -25,8 +25,8 @@ import fastavro
 # Every line as it is: a separator that no text holds, no quotes, no header.
 _READ = """
 insert into lines
-select ?, row_number() over (), line from read_csv(?, columns = {'line': 'varchar'}, header = false, auto_detect = false,
-  delim = chr(31), quote = '', escape = '', new_line = '\\n', max_line_size = 1048576)
+select ?, row_number() over (), line from read_csv(?, columns = {'line': 'varchar'}, header = false,
+  auto_detect = false, delim = chr(31), quote = '', escape = '', new_line = '\\n', max_line_size = 1048576)
 """
 # A line can become a record when it has seven values: a whole number, a number, one of three states. Whether the order
 # makes sense (amount, time) is not asked of a line: such records reach the topic and become dead letters there.
@@ -74,7 +74,8 @@ from rows where refused is null
 """
 _ORDERS = """
 create table orders as
-select customer, product, status, moment, (cast(amount as decimal(18,2)) * 100)::bigint as cents from judged where reason is null
+select customer, product, status, moment, (cast(amount as decimal(18,2)) * 100)::bigint as cents
+from judged where reason is null
 """
 _EXPECTED = {
     "customer_order_totals": """
@@ -194,7 +195,7 @@ class Recomputation:
         dead.update(Counter(self.dead_letters()) - before)
         return Foreign(count, dict(dead))
 
-    def compare(self, table: str, chunks: Iterable[bytes | memoryview]) -> Difference:
+    def compare(self, table: str, chunks: Iterable[bytes | bytearray | memoryview]) -> Difference:
         """Compare with the rows of a table, given as CSV with a header."""
         with tempfile.NamedTemporaryFile(suffix=".csv") as file:
             for chunk in chunks:

@@ -7,11 +7,11 @@ and are not the demo's own are kept: somebody produced them by hand, and the rec
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 MARKER = "headrace-marker"
 _OURS = {"file", "broken"}  # headers of records out of files and of the demo's own
@@ -35,7 +35,6 @@ class Foreign:
 
     partition: int
     offset: int
-    timestamp_ms: int
     value: bytes | None
 
 
@@ -74,17 +73,33 @@ def recount(
     Raises `TimeoutError` when nothing comes for `patience` seconds.
     """
     bounds = ends(config, topic)
-    data = dict.fromkeys(bounds, 0)
-    markers = dict.fromkeys(bounds, 0)
-    new = 0
-    start = since or {}
+    data, markers = dict.fromkeys(bounds, 0), dict.fromkeys(bounds, 0)
+    start, new = since or {}, 0
     foreign: list[Foreign] = []
+    for message in _delivered(config, topic, bounds, patience):
+        number, offset = _place(message)
+        headers, value = dict(message.headers() or ()), message.value()
+        if value is None and MARKER in headers:
+            markers[number] += 1
+            continue
+        data[number] += 1
+        new += offset >= start.get(number, 0)
+        if not _OURS & headers.keys():
+            foreign.append(Foreign(number, offset, value))
+    partitions = (Partition(n, low, high, data[n], markers[n]) for n, (low, high) in bounds.items())
+    return Recount(tuple(partitions), tuple(foreign), new)
+
+
+def _delivered(
+    config: Mapping[str, Any], topic: str, bounds: Mapping[int, tuple[int, int]], patience: float
+) -> Iterator[Message]:
+    """Every message within `bounds` that a read_committed reader gets."""
     reader = _reader(config)
     try:
         reader.assign([TopicPartition(topic, number, low) for number, (low, _high) in bounds.items()])
-        open_partitions = {number for number, (low, high) in bounds.items() if high > low}
+        unfinished = {number for number, (low, high) in bounds.items() if high > low}
         last = time.monotonic()
-        while open_partitions:
+        while unfinished:
             messages = reader.consume(_AT_ONCE, timeout=0.5)
             if messages:
                 last = time.monotonic()
@@ -92,32 +107,22 @@ def recount(
                 raise TimeoutError(f"the recount of {topic} got no record for {patience:.0f} s")
             for message in messages:
                 error = message.error()
-                if error is not None:
-                    # The end may be a transaction's marker, which is never delivered: this event tells of it.
-                    if error.code() == KafkaError._PARTITION_EOF:
-                        if message.offset() >= bounds[message.partition()][1]:
-                            open_partitions.discard(message.partition())
-                        continue
+                # The end may be a transaction's marker, which is never delivered: the event "end of partition" tells.
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
                     raise RuntimeError(f"the recount of {topic} failed: {error.str()}")
-                number = message.partition()
-                if message.offset() >= bounds[number][1]:
-                    open_partitions.discard(number)
-                    continue
-                headers = dict(message.headers() or ())
-                if message.value() is None and MARKER in headers:
-                    markers[number] += 1
-                    continue
-                data[number] += 1
-                new += message.offset() >= start.get(number, 0)
-                if not _OURS & headers.keys():
-                    foreign.append(Foreign(number, message.offset(), message.timestamp()[1], message.value()))
+                number, offset = _place(message)
+                if offset >= bounds[number][1]:
+                    unfinished.discard(number)
+                elif error is None:
+                    yield message
     finally:
         reader.close()
-    return Recount(
-        tuple(Partition(n, low, high, data[n], markers[n]) for n, (low, high) in bounds.items()),
-        tuple(foreign),
-        new,
-    )
+
+
+def _place(message: Message) -> tuple[int, int]:
+    number, offset = message.partition(), message.offset()
+    assert number is not None and offset is not None  # only messages that were never sent have none
+    return number, offset
 
 
 def _reader(config: Mapping[str, Any]) -> Consumer:

@@ -32,7 +32,7 @@ class Services:
         endpoints = stack.up(progress=self._event, home=self.home)
         if endpoints.dagster_postgres_url is None:
             raise ServiceFailed(
-                "there is no database for Dagster; set HEADRACE_DAGSTER_POSTGRES_URL too, or unset HEADRACE_POSTGRES_URL"
+                "no database for Dagster: set HEADRACE_DAGSTER_POSTGRES_URL too, or unset HEADRACE_POSTGRES_URL"
             )
         self._begin_dagster(endpoints.dagster_postgres_url, storage=True)
         return endpoints

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,21 @@ o9,c2,p2,1,NaN,2026-01-05T10:00:00Z,FAILED
 o10,c2,p2,1,1,yesterday,FAILED
 o11,c2,p2,1,1,2026-01-05T10:00:00,FAILED
 """
-JSON = """{"orderId":"j1","customerId":"c1","productId":"p1","quantity":1,"orderAmount":2.5,"orderTimestamp":"2026-01-05T10:01:00Z","status":"COMPLETED"}
-{"orderId":"j2","customerId":"c1","productId":"p1","quantity":"1","orderAmount":2.5,"orderTimestamp":"2026-01-05T10:01:00Z","status":"COMPLETED"}
-{"orderId":"j3","customerId":"c1","productId":"p1","quantity":1,"orderAmount":2.5,"orderTimestamp":"2026-01-05T10:01:00Z"}
-{"orderId":"j4","customerId":"c1"
-"""
+ORDER = {
+    "orderId": "j1",
+    "customerId": "c1",
+    "productId": "p1",
+    "quantity": 1,
+    "orderAmount": 2.5,
+    "orderTimestamp": "2026-01-05T10:01:00Z",
+    "status": "COMPLETED",
+}
+JSON_LINES = [
+    json.dumps(ORDER),
+    json.dumps(ORDER | {"quantity": "1"}),
+    json.dumps({key: value for key, value in ORDER.items() if key != "status"}),
+    '{"orderId":"j4","customerId":"c1"',
+]
 CUSTOMERS = """customerId,orders,totalAmount,smallestOrder,largestOrder,averageOrder
 c1,3,12.62,0.02,10.10,4.2066666666666667
 c2,2,12.50,5.00,7.50,6.25
@@ -48,7 +59,7 @@ class Bytes:
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     (tmp_path / "a.csv").write_text(CSV)
-    (tmp_path / "b.jsonl").write_text(JSON)
+    (tmp_path / "b.jsonl").write_text("\n".join([*JSON_LINES, ""]))
     return [tmp_path / "a.csv", tmp_path / "b.jsonl"]
 
 
