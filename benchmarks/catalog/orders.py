@@ -1,0 +1,53 @@
+"""Orders per product and minute: the same table over four partitions and over one; and a topic that files go into.
+
+The topics' names hold the number of records, so that a small run never takes the place of the large one's topics.
+"""
+
+from __future__ import annotations
+
+import os
+
+from topology import Aggregate, EventTime, FileSource, Topic, Tumbling
+
+RECORDS = int(os.environ.get("HEADRACE_BENCH_RECORDS") or 10_000_000)
+ROWS = min(RECORDS, 3_000_000)  # of the CSV file: enough for 20 seconds, and three runs fit into the time
+NOT_BEFORE = "2026-01-01"
+
+
+def _topic(name: str, partitions: int, pipeline: str) -> Topic:
+    return Topic(
+        f"bench-{name}-{RECORDS}",
+        schema="orders/order_created.avsc",
+        key="customerId",
+        event_time=EventTime("orderTimestamp", "iso8601"),
+        partitions=partitions,
+        pipeline=pipeline,
+        dead_letters=f"bench-{name}-{RECORDS}-failed",
+        require={"positive_amount": "orderAmount > 0"},
+        not_before=NOT_BEFORE,
+        description="Orders of the benchmarks.",
+    )
+
+
+def _table(name: str, source: Topic) -> Aggregate:
+    return Aggregate(
+        name,
+        source=source,
+        by=["productId"],
+        window=Tumbling("1 minute"),
+        allowed_lateness="5 seconds",
+        measures={"orders": "count(*)", "salesAmount": "sum(cast(orderAmount as decimal(18,2)))"},
+        description="Sales per product and minute.",
+    )
+
+
+orders = _topic("orders", 4, "bench")
+orders_1p = _topic("orders-1p", 1, "bench-1p")
+ingested = _topic("ingested", 4, "bench-ingested")
+
+product_minutes = _table("product_minutes", orders)
+product_minutes_1p = _table("product_minutes_1p", orders_1p)
+
+orders_csv = FileSource(
+    "orders_csv", topic=ingested, path=f"orders-{ROWS}.csv", format="csv", description="A large export of a shop."
+)
