@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 MARKER = "headrace-marker"
 _OURS = {"file", "broken"}  # headers of records out of files and of the demo's own
@@ -52,15 +52,24 @@ class Recount:
         return sum(partition.data for partition in self.partitions)
 
 
-def ends(config: Mapping[str, Any], topic: str) -> dict[int, tuple[int, int]]:
-    """First and end offset of each partition, as a read_committed reader sees them."""
+def ends(config: Mapping[str, Any], topic: str, *, patience: float = 30.0) -> dict[int, tuple[int, int]]:
+    """First and end offset of each partition, as a read_committed reader sees them.
+
+    A topic made a moment ago may have no leaders yet: asked again for `patience` seconds, then the `KafkaException`.
+    """
     reader = _reader(config)
+    began = time.monotonic()
     try:
-        partitions = reader.list_topics(topic, timeout=15).topics[topic].partitions
-        return {
-            number: reader.get_watermark_offsets(TopicPartition(topic, number), timeout=15)
-            for number in sorted(partitions)
-        }
+        while True:
+            try:
+                partitions = reader.list_topics(topic, timeout=15).topics[topic].partitions
+                places = [TopicPartition(topic, number) for number in sorted(partitions)]
+                found = {place.partition: reader.get_watermark_offsets(place, timeout=15) for place in places}
+                return {number: bounds for number, bounds in found.items() if bounds is not None}
+            except KafkaException:
+                if time.monotonic() - began > patience:
+                    raise
+                time.sleep(0.1)
     finally:
         reader.close()
 
