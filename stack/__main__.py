@@ -34,6 +34,9 @@ def main() -> int:
     except HeadraceError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; `python -m stack down` stops what is running", file=sys.stderr)
+        return 130
     return 0
 
 

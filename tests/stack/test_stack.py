@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,6 +107,30 @@ def test_two_homes_side_by_side_and_down_leaves_nothing(
     assert processes.alive("postgres", home=second)
     assert processes.alive("postgres", home=services.Home(stack.home))
     assert services.down(first) == []
+
+
+def test_ctrl_c_ends_the_wait_and_down_cleans_up(new_home: NewHome) -> None:
+    home = new_home()
+    environment = {**os.environ, "HEADRACE_HOME": str(home.root)}
+    command = subprocess.Popen(
+        [sys.executable, "-m", "stack", "up"], cwd=settings.ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert command.stderr
+    seen = ""
+    while "registry: starting" not in seen:
+        line = command.stderr.readline()
+        assert line, seen
+        seen += line
+    command.send_signal(signal.SIGINT)
+    _, rest = command.communicate(timeout=60)
+    assert command.returncode == 130, seen + rest
+    assert "stack down" in rest and "Traceback" not in rest
+    started = processes.names(home)
+    assert "postgres" in started
+    pids = [found.pid for name in started if (found := processes.find(name, home=home))]
+    services.down(home)
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert processes.names(home) == []
 
 
 def test_existing_services_are_not_started(new_home: NewHome, monkeypatch: pytest.MonkeyPatch) -> None:
