@@ -86,6 +86,8 @@ def test_as_root_in_a_home_that_nobody_can_reach(new_home: NewHome) -> None:
     finally:
         processes.stop("postgres", home=home)
         shutil.rmtree(folder)
+        if not any(folder.parent.iterdir()):
+            folder.parent.rmdir()
 
 
 @root_only
