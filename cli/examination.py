@@ -62,7 +62,7 @@ def _kafka(settings: Settings) -> str:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    client = AdminClient(settings.kafka(**{"log_level": 0, "socket.connection.setup.timeout.ms": 3000}))
+    client = AdminClient({**settings.kafka(), "log_level": 0, "socket.connection.setup.timeout.ms": 3000})
     try:
         metadata = client.list_topics(timeout=5)
     except KafkaException as error:

@@ -111,7 +111,7 @@ def _rejected(settings: Settings, topic: Topic, hashes: list[str]) -> dict[str, 
 
 
 def _ends(settings: Settings, topic: Topic) -> dict[int, int]:
-    reader = Consumer(settings.kafka(group_id="headrace-orchestration", log_level=0))
+    reader = Consumer({**settings.kafka(group_id="headrace-orchestration"), "log_level": 0})
     try:
         return {
             number: reader.get_watermark_offsets(TopicPartition(topic.name, number), timeout=15)[1]
