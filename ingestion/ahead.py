@@ -1,59 +1,41 @@
-"""Read ahead in a thread: the next batch is parsed and encoded while this one is produced and committed."""
+"""Make the next item in a thread while this one's commit waits for Kafka and Postgres.
+
+Only while it waits: beside the loop that hands records to the producer, the two threads would pass the interpreter lock
+to each other every 5 ms, and each of a batch's hundred small calls would wait that long.
+"""
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-class _End:
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
+class Ahead(Generic[T], AbstractContextManager["Ahead[T]"]):
+    """An iterator whose next item is made in the background once `start` is called."""
 
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items = items
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+        self._next: Future[T | None] | None = None
 
-@contextmanager
-def ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
-    """The same items, the next two made beforehand. Leaving the context stops the thread."""
-    ready: queue.Queue[T | _End] = queue.Queue(maxsize=1)
-    stopped = threading.Event()
+    def start(self) -> None:
+        """Begin with the next item."""
+        if self._next is None:
+            self._next = self._pool.submit(next, self._items, None)
 
-    def put(item: T | _End) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
+    def take(self) -> T | None:
+        """The next item, waiting for it; None when there is none. What went wrong while making it is raised here."""
+        self.start()
+        assert self._next is not None
+        item, self._next = self._next.result(), None
+        return item
 
-    def read() -> None:
-        error: BaseException | None = None
-        try:
-            for item in items:
-                if not put(item):
-                    return
-        except BaseException as raised:
-            error = raised
-        put(_End(error))
-
-    def taken() -> Iterator[T]:
-        while True:
-            item = ready.get()
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
-                return
-            yield item
-
-    thread = threading.Thread(target=read, name="ingest-reader", daemon=True)
-    thread.start()
-    try:
-        yield taken()
-    finally:
-        stopped.set()
-        thread.join()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)

@@ -95,7 +95,7 @@ class CsvRows:
         for row, (reason, detail) in rejects.reasons.items():
             rejected.append(RejectedLine(int(numbers[row]), payload(row), reason, detail))
         frame, kept = columns.kept(typed, self._schema, rejects)
-        return frame, numbers[kept.to_numpy()]
+        return frame, numbers[kept]
 
     def _plain(self, lines: Lines) -> tuple[pa.Table, list[tuple[int, int, int]]] | None:
         """The good path: every line is a row. None when it is not so."""

@@ -23,7 +23,7 @@ from headrace.errors import LedgerBehindKafka, OffsetError, ServiceUnavailable
 from headrace.failpoint import Failpoints
 from headrace.logging import fields
 from headrace.settings import Settings
-from ingestion.ahead import ahead
+from ingestion.ahead import Ahead
 from ingestion.batch import Batch, Work
 from ingestion.failpoints import IngestStep
 from ingestion.markers import end_of_input
@@ -182,18 +182,20 @@ class _Delivery:
 
     def _produce(self, entry: FileEntry, max_event: int | None, producer: PositionedProducer) -> FileEntry:
         source = self._work.batches(entry.position, self._settings.transaction_records)
-        with ahead(source) as batches:
-            for batch in batches:
+        with Ahead(source) as batches:
+            while (batch := batches.take()) is not None:
                 max_event = _later(max_event, batch.max_event)
                 files.intend(self._db, entry, batch.next_position)
                 self._hit(IngestStep.INTENDED)
-                self._transaction(batch, max_event, producer)
+                self._transaction(batch, max_event, producer, batches)
                 self._new += len(batch.values)
                 entry = self._mirror(entry, batch)
                 self._tell(entry)
         return entry
 
-    def _transaction(self, batch: Batch, max_event: int | None, producer: PositionedProducer) -> None:
+    def _transaction(
+        self, batch: Batch, max_event: int | None, producer: PositionedProducer, following: Ahead[Batch]
+    ) -> None:
         """One Kafka transaction: the records, after the last of them a marker in every partition, the position."""
         producer.begin()
         try:
@@ -203,6 +205,7 @@ class _Delivery:
                 for partition in range(producer.partitions()):
                     producer.send_one(None, None, headers, partition)
             self._hit(IngestStep.PRODUCED)
+            following.start()
             producer.position(Committed(batch.next_position, max_event))
             self._hit(IngestStep.POSITIONED)
             self._work.check()

@@ -9,9 +9,9 @@ import pyarrow as pa
 from headrace.clock import SYSTEM_CLOCK, Clock
 from schemas.avro import AvroSchema
 from topology import Topic, duck, duration
+from topology.route import event_micros
 
-_PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
-_ZONED = r"([zZ]|[+-]\d{2}(:?\d{2})?)\s*$"
+_ZONE = r"'\d\d:\d\d.*[+-]\d\d(:?\d\d)?$'"
 
 
 class EventTimes:
@@ -23,8 +23,10 @@ class EventTimes:
         self._from = _micros(topic.not_before)
         self._column = topic.event_time.column
         self._duck = duck.connect()
+        kind = schema.by_name[self._column].kind
         self._sql = (
-            f"select max(t) from (select {_expression(topic, schema)} as t from times) where t between $low and $high"
+            f"select max(t) from (select *, {event_micros(topic.event_time, kind)} as t from times) "
+            f"where t between $low and $high{_has_zone(topic)}"
         )
 
     def largest(self, frame: pa.RecordBatch) -> int | None:
@@ -36,21 +38,12 @@ class EventTimes:
         return None if largest is None else int(largest)
 
 
-def _expression(topic: Topic, schema: AvroSchema) -> str:
-    """Microseconds as BIGINT, null for a time that is none."""
-    event_time = topic.event_time
-    column = duck.quoted(event_time.column)
-    if schema.by_name[event_time.column].kind.startswith("timestamp-"):
-        return f"epoch_us({column})"
-    if event_time.format != "iso8601":
-        return f"try({column}::bigint * {_PER_UNIT[event_time.format]})"
-    zoned = f"try_cast({column} as timestamptz)"
-    if event_time.zone:
-        local = f"timezone({duck.text(event_time.zone)}, try_cast({column} as timestamp))"
-        zoned = f"case when regexp_matches({column}, {duck.text(_ZONED)}) then {zoned} else {local} end"
-    else:
-        zoned = f"case when regexp_matches({column}, {duck.text(_ZONED)}) then {zoned} end"
-    return f"try(epoch_us({zoned}))"
+def _has_zone(topic: Topic) -> str:
+    """A text without zone is nobody's moment, unless the topic declares the zone."""
+    if topic.event_time.format != "iso8601" or topic.event_time.zone is not None:
+        return ""
+    column = duck.quoted(topic.event_time.column)
+    return f" and (ends_with({column}, 'Z') or regexp_matches({column}, {_ZONE}))"
 
 
 def _micros(day: str | None) -> int:

@@ -83,7 +83,7 @@ class JsonRows:
         for row, (reason, detail) in rejects.reasons.items():
             rejected.append(RejectedLine(lines.first + indexes[row], lines[indexes[row]], reason, detail))
         frame, kept = columns.kept(typed, self._schema, rejects)
-        numbers = np.array(indexes, np.int64)[kept.to_numpy()] + lines.first
+        numbers = np.array(indexes, np.int64)[kept] + lines.first
         self._file.consume(len(lines))
         position = lines.first - 1
         return Rows(position, position + len(lines), frame, numbers, sorted(rejected, key=_line), lines.last)

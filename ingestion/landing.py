@@ -36,7 +36,7 @@ def find(source: FileSource, landing: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class LandingFile:
-    """One file of a source, as it was when it was opened. It is a `Work`; its positions are lines done."""
+    """One file of a source, as it was when it was opened: a `Work` whose positions are lines done after the header."""
 
     path: Path
     name: str
@@ -82,15 +82,16 @@ class LandingFile:
         with _opened(self.path, self.name) as file:
             lines = LineFile(file, self.name)
             reader = self._reader(lines)
-            lines.consume(position - lines.consumed)
+            header = lines.consumed
+            lines.consume(position)
             encoder = Encoder()
             while (rows := reader.take(most)) is not None:
                 values = encoder.encode(self.schema, self.schema_id, rows.frame)
                 key = rows.frame.column(topic.key)
                 keys = key if pa.types.is_string(key.type) else pc.cast(key, pa.string())
                 yield Batch(
-                    rows.position,
-                    rows.next_position,
+                    rows.position - header,
+                    rows.next_position - header,
                     keys.to_pylist(),
                     values.to_pylist(),
                     _Headers(("file", self.name.encode()), rows.lines),

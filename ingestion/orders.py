@@ -67,11 +67,12 @@ def make(first: int, count: int, day: date, *, seed: int, bad: float, kinds: Seq
     marks: list[str | None] = [None] * count
     for turn, row in enumerate(rng.permutation(count)[: round(count * bad)].tolist()):
         marks[row] = kinds[turn % len(kinds)]
-        _spoil(columns, row, kinds[turn % len(kinds)])
+        spoil(columns, row, kinds[turn % len(kinds)])
     return Orders(columns, marks)
 
 
-def _spoil(columns: tuple[list[str], ...], row: int, kind: str) -> None:
+def spoil(columns: tuple[list[str], ...], row: int, kind: str) -> None:
+    """Make one order bad, in its text; a `missing_column` shows only when lines are made."""
     _, _, _, quantity, amount, moment, status = columns
     if kind == "wrong_type":
         quantity[row] = "three"

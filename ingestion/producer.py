@@ -32,7 +32,7 @@ _AWAY = {
 
 # retry.backoff: with the default of 100 ms every send_offsets_to_transaction waits 60-90 ms for its group coordinator.
 # linger: batches fill while rows are produced. delivery reports: failures alone, they also fail the commit.
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "partitioner": "murmur2_random",  # as Java clients do: one key, one partition, whoever produces
     "compression.type": "lz4",
     "linger.ms": 20,
@@ -68,7 +68,7 @@ class PositionedProducer:
         self._consumer = Consumer(
             settings.kafka(group_id=group_id, enable_auto_commit=False, isolation_level="read_committed"), logger=_log
         )
-        self._producer = Producer(settings.kafka(**_OPTIONS, transactional_id=transactional_id), logger=_log)
+        self._producer = Producer(settings.kafka(**OPTIONS, transactional_id=transactional_id), logger=_log)
 
     def close(self) -> None:
         """Leave; an open transaction is aborted by the next `initialise` or by its timeout."""

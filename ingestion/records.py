@@ -16,7 +16,10 @@ from topology import Topic
 
 @dataclass(frozen=True)
 class RawRecord:
-    """A record as it goes to Kafka. partition None: by its key. value None: a null value."""
+    """A record as it goes to Kafka, there with the headers `file` (the name of the set) and `line` (its number) as well.
+
+    partition None: by its key. value None: a null value.
+    """
 
     key: bytes | None
     value: bytes | None
@@ -44,6 +47,9 @@ class NamedRecords:
         """Bytes of keys and values."""
         return sum(len(record.key or b"") + len(record.value or b"") for record in self.records)
 
+    def _headers(self, number: int, record: RawRecord) -> list[Header]:
+        return [("file", self.name.encode()), ("line", b"%d" % number), *record.headers]
+
     def check(self) -> None:
         """Records in memory do not change."""
 
@@ -56,7 +62,7 @@ class NamedRecords:
                 next_position=start + len(part),
                 keys=[record.key for record in part],
                 values=[record.value for record in part],
-                headers=[list(record.headers) for record in part],
+                headers=[self._headers(number, record) for number, record in enumerate(part, start + 1)],
                 partitions=[record.partition for record in part],
                 rejected=(),
                 max_event=None,
