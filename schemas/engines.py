@@ -87,6 +87,9 @@ class Pyruhvro:
             _encoded_size(batch.column(index + 2), field) for index, field in enumerate(schema.fields)
         ):
             raise Malformed("trailing bytes")
+        for index, field in enumerate(schema.fields):
+            if field.kind == "string":
+                _check_utf8(batch.column(index + 2))
         try:
             columns = [_narrow(batch.column(index + 2), field) for index, field in enumerate(schema.fields)]
         except pa.ArrowInvalid as error:
@@ -106,6 +109,16 @@ class Pyruhvro:
         names = ["f_magic", "f_id", *(f"f{index}" for index in range(len(schema.fields)))]
         (data,) = _guarded(pyruhvro.serialize_record_batch, pa.record_batch(columns, names=names), _wire(schema), 1)
         return data
+
+
+def _check_utf8(column: pa.Array) -> None:
+    """Pyruhvro copies the bytes of texts without a look at them; texts of ASCII alone need no second one."""
+    data = column.buffers()[2]
+    if data is not None and np.frombuffer(data, np.int8).min(initial=0) < 0:
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise Malformed(str(error)) from error
 
 
 def _guarded(function: Any, *arguments: Any) -> Any:
@@ -169,7 +182,7 @@ def _enum_size(column: pa.Array, field: Field) -> int:
 
 def _varint_size(zigzag: npt.NDArray[np.uint64]) -> int:
     """Bytes that unsigned numbers take as varints: seven bits a byte."""
-    size, limit, top = len(zigzag), 128, int(zigzag.max())
+    size, limit, top = len(zigzag), 128, int(zigzag.max(initial=0))
     while limit <= top:
         size += int(np.count_nonzero(zigzag >= np.uint64(limit)))
         limit <<= 7

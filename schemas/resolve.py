@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from headrace.errors import SchemaIncompatible
 from schemas.avro import AvroSchema, Field
+from schemas.engines import Malformed
 
 _PROMOTIONS = {
     "int": {"long", "float", "double"},
@@ -116,9 +117,10 @@ def _convert(writer: Field, reader: Field) -> _Column:
 
     def convert(batch: pa.RecordBatch) -> pa.Array:
         column = batch.column(writer.name)
-        if writer.kind == "bytes":  # bytes that are no UTF-8 text have no value as a string
-            column = _texts(column)
-        return column.cast(reader.arrow, safe=False)
+        try:
+            return column.cast(reader.arrow, safe=writer.kind == "bytes")  # bytes that are no text are refused
+        except pa.ArrowInvalid as error:
+            raise Malformed(str(error)) from error
 
     return convert
 
@@ -135,13 +137,3 @@ def _symbols(writer: Field, reader: Field, take: _Column) -> _Column:
         return pc.if_else(pc.is_null(values), pa.scalar(None, pa.string()), chosen)
 
     return column
-
-
-def _texts(column: pa.Array) -> pa.Array:
-    texts = []
-    for value in column.to_pylist():
-        try:
-            texts.append(None if value is None else value.decode())
-        except UnicodeDecodeError:
-            texts.append(None)
-    return pa.array(texts, pa.string())

@@ -37,7 +37,9 @@ def test_a_schema_is_registered_once_and_found_by_its_id(registry: Registry, top
 def test_an_added_field_with_default_is_a_new_version(registry: Registry, topic_name: str) -> None:
     subject = subject_of(topic_name)
     first = registry.register(subject, FIRST)
-    second = registry.register(subject, record(ID, AMOUNT, {"name": "note", "type": ["null", "string"], "default": None}))
+    second = registry.register(
+        subject, record(ID, AMOUNT, {"name": "note", "type": ["null", "string"], "default": None})
+    )
     assert second != first
 
 
