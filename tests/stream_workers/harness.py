@@ -116,6 +116,7 @@ class Rig:
             "TEST_PARTITIONS": str(self.partitions),
             "HEADRACE_LEASE_SECONDS": "2",
             "HEADRACE_CHECK_SECONDS": "0.5",
+            "PYTHONFAULTHANDLER": "1",
             **extra,
         }
 
