@@ -28,15 +28,14 @@ def produce_orders(events: int, rate: float, bad: float, seed: int, as_json: boo
     Examples:
       headrace produce orders --events 10000 --rate 500 --bad 1%
     """
+    from cli.catalog import load
+    from cli.progress import ticking
+    from headrace.settings import settings
     from ingestion.produce import produce as run
 
-    from cli.catalog import load
-    from headrace.settings import settings
-    from ingestion import provision
-
     topic = load().topics["order-created-events"]
-    provision.provision(settings(), [topic])
-    report = run(topic, settings(), events=events, rate=rate, bad=bad, seed=seed)
+    with ticking(events) as tick:
+        report = run(topic, settings(), events=events, rate=rate, bad=bad, seed=seed, progress=tick)
     if as_json:
         show_json(report)
     else:

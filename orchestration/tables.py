@@ -25,7 +25,7 @@ def spec(program: TableProgram) -> AssetSpec:
         owners=list(table.owners or table.source.owners),
         metadata={
             "dagster/column_schema": columns.table_columns(
-                ((c.name, c.pg_type) for c in program.columns), table.measures
+                ((c.name, c.pg_type.partition(" COLLATE")[0]) for c in program.columns), table.measures
             ),
             **columns.lineage(topic, program.lineage),
             "pipeline": MetadataValue.text(table.source.pipeline_name),

@@ -109,14 +109,14 @@ def _make_files(options: Options, stages: Stages) -> landing.Manifest:
 
 
 def _rates(outcome: Outcome, ingested: materialize.Ingested, seconds: float) -> None:
-    if outcome.new_records:
+    if ingested.produced:
         outcome.rates["files -> topic"] = ingested.produced / max(ingested.seconds, 0.001)
         outcome.rates["files -> tables, Dagster run included"] = outcome.new_records / max(seconds, 0.001)
 
 
 def _addresses(settings: Settings, webserver: Webserver, location: Location) -> dict[str, str]:
     return {
-        "Dagster, the lineage graph": f"{webserver.url}/asset-groups",
+        "Dagster, the lineage graph": f"{webserver.url}/assets/kafka/{TOPIC}?view=lineage",
         "Dagster, the runs": f"{webserver.url}/runs",
         "schema registry": f"{settings.need_registry().rstrip('/')}/subjects",
         "Kafka": settings.need_kafka(),
