@@ -1,9 +1,14 @@
 """The vocabulary declarations are written in, and its compilers."""
 
+from typing import TYPE_CHECKING
+
 from topology.aggregate import Aggregate
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
 from topology.window import Tumbling
+
+if TYPE_CHECKING:
+    from topology.compile import compile_pipeline
 
 __all__ = ["Aggregate", "EventTime", "FileSource", "Topic", "Tumbling", "compile_pipeline"]
 
@@ -11,7 +16,7 @@ __all__ = ["Aggregate", "EventTime", "FileSource", "Topic", "Tumbling", "compile
 def __getattr__(name: str) -> object:
     """`compile_pipeline`, imported on use: declarations need neither DuckDB nor sqlglot."""
     if name == "compile_pipeline":
-        from topology.compile import compile_pipeline
+        import topology.compile
 
-        return compile_pipeline
+        return topology.compile.compile_pipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -90,7 +90,7 @@ def test_any_schema_id_is_framed(engine: Engine | None, schema_id: int) -> None:
 def test_each_bad_record_is_named_and_its_neighbours_are_read(engine: Engine | None) -> None:
     (good,) = encoded(ORDERS, ORDER)
     assert good
-    bad = {
+    bad: dict[str, list[bytes | None]] = {
         "empty_value": [None, b""],
         "no_magic_byte": [b"\x01" + good[1:], b"\0\0\0", b"{}"],
         "unknown_schema_id": [frame(8, good[5:])],
@@ -304,6 +304,8 @@ VALUES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
 def records(draw: st.DrawFn, without: frozenset[str] = frozenset()) -> tuple[AvroSchema, pa.RecordBatch]:
     """A schema of the supported types and some records of it."""
     fields, strategies = [], []
+    kind: Any
+    values: st.SearchStrategy[Any]
     for index in range(draw(st.integers(1, 5))):
         name = draw(st.sampled_from(sorted({*VALUES, "enum"} - without)))
         if name == "enum":

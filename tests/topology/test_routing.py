@@ -171,7 +171,7 @@ def test_a_window_starts_at_a_multiple_of_its_size_since_1970(size: str, at: str
 
 
 def nullable(tmp_path: Path, **declared: Any) -> Aggregate:
-    fields = [
+    fields: list[dict[str, Any]] = [
         {"name": "id", "type": ["null", "string"], "default": None},
         {"name": "at", "type": "long"},
         {"name": "x", "type": ["null", "int"], "default": None},

@@ -167,7 +167,7 @@ def test_any_cuts_and_any_shards_give_the_recomputed_table(
 
 
 def test_a_group_of_nulls_never_wipes_a_value(db: psycopg.Connection[Any], tmp_path: Path) -> None:
-    fields = [
+    fields: list[dict[str, Any]] = [
         {"name": "id", "type": "string"},
         {"name": "at", "type": "long"},
         {"name": "x", "type": ["null", "int"], "default": None},

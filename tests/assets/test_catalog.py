@@ -1,0 +1,143 @@
+"""The catalog collects declarations, and names the file of every wrong one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from assets import catalog
+from headrace.errors import DeclarationError
+from headrace.settings import ROOT
+
+HEAD = """from topology import Aggregate, EventTime, FileSource, Topic, Tumbling
+
+orders = Topic(
+    "orders", schema="orders/order_created.avsc", key="customerId", event_time=EventTime("orderTimestamp", "iso8601")
+)
+"""
+TABLE = 'totals = Aggregate("totals", orders, by=["customerId"], measures={"orders": "count(*)"})\n'
+
+Package = Callable[..., str]
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package]:
+    """Writes a package of declaration files into the current folder and gives its name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(tmp_path)])
+    name = "declared_" + tmp_path.name.replace("-", "_")
+
+    def write(**files: str) -> str:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "__init__.py").write_text("")
+        for file, text in files.items():
+            (folder / f"{file}.py").write_text(text)
+        return name
+
+    yield write
+    for module in [module for module in sys.modules if module.split(".")[0] == name]:
+        del sys.modules[module]
+
+
+def refused(package: str) -> str:
+    with pytest.raises(DeclarationError) as caught:
+        catalog.load(package)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(package, "mine")
+
+
+def test_the_orders_system_is_declared() -> None:
+    found = catalog.load()
+    topic = found.topics["order-created-events"]
+    assert list(found.tables) == ["customer_order_totals", "product_sales"]
+    assert [source.name for source in found.sources_of(topic)] == ["orders_csv", "orders_json"]
+    assert [table.name for table in found.pipelines["orders"].tables] == list(found.tables)
+    assert found.place(topic) == "assets/orders.py"
+    assert found.system(found.tables["product_sales"].table) == "orders"
+    assert found.tables["product_sales"].lineage["salesAmount"] == ("orderAmount",)
+
+
+def test_a_package_of_ones_own_is_found_in_the_current_folder(package: Package) -> None:
+    name = package(shop=HEAD + TABLE)
+    found = catalog.load(name)
+    assert list(found.tables) == ["totals"]
+    assert list(found.pipelines) == ["orders"]
+
+
+def test_a_topic_may_be_used_in_another_file_than_its_own(package: Package) -> None:
+    name = package(
+        b_topics=HEAD,
+        a_tables=f"from {{0}}.b_topics import orders\nfrom topology import Aggregate\n{TABLE}".replace(
+            "{0}", "PACKAGE"
+        ),
+    )
+    folder = Path(name)
+    file = folder / "a_tables.py"
+    file.write_text(file.read_text().replace("PACKAGE", name))
+    found = catalog.load(name)
+    assert found.place(found.topics["orders"]).endswith("b_topics.py")
+    assert found.place(found.tables["totals"].table).endswith("a_tables.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (HEAD + TABLE.replace("customerId", "customer"), 'mine/shop.py: totals.by: column "customer" does not exist'),
+        (HEAD + TABLE + TABLE.replace("totals =", "others ="), 'table "totals" is declared in mine/shop.py already'),
+        (
+            HEAD + HEAD.replace("orders =", "others =").replace('"orders"', '"or.ders"').replace("or.ders", "Orders"),
+            "too much alike",
+        ),
+        ("orders = Topc()\n", "mine/shop.py:1: NameError"),
+        (HEAD + 'x = Tumbling("quarter hour")\n', "is not a duration"),
+        (HEAD.replace("key=", "kee="), "mine/shop.py:3: TypeError"),
+        ("orders = (\n", "mine/shop.py:1: SyntaxError"),
+        (HEAD + 'x = FileSource("x", orders, "/etc/*.csv", "csv")\n', "must lie inside the landing folder"),
+        (HEAD + 'x = FileSource("x", orders, "a/../../*.csv", "csv")\n', "must lie inside the landing folder"),
+        (HEAD + 'x = FileSource("x", orders, "a.csv", "xml")\n', "use csv or json"),
+        (HEAD + 'x = FileSource("x y", orders, "a.csv", "csv")\n', "source name does not fit"),
+        (HEAD + 'x = FileSource("x", orders, "a.csv", "csv", {"amount": "a"})\n', 'column "amount" does not exist'),
+        (
+            HEAD + 'x = FileSource("x", orders, "a", "csv")\ny = FileSource("y", orders, "a", "json")\n',
+            'by source "x" already',
+        ),
+        (
+            HEAD + HEAD.replace("orders =", "others =").replace('"orders"', '"others", pipeline="orders"'),
+            "reads topic orders already",
+        ),
+        (
+            HEAD.replace("orders =", "topics =") + TABLE.replace(", orders,", ", topics,") + "topics = None\n",
+            "is not declared by a name",
+        ),
+    ],
+)
+def test_a_wrong_declaration_names_its_file(package: Package, text: str, says: str) -> None:
+    assert says in refused(package(shop=text))
+
+
+def test_a_package_that_is_not_there_says_how_to_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "HEADRACE_CATALOG" in refused("no_such_declarations")
+
+
+def test_loading_the_catalog_imports_no_heavy_library() -> None:
+    heavy = [
+        "confluent_kafka",
+        "psycopg",
+        "pandas",
+        "great_expectations",
+        "pyarrow",
+        "numpy",
+        "fastavro",
+        "pyruhvro",
+        "dagster",
+    ]
+    code = f"import sys\nfrom assets import catalog\ncatalog.load()\nprint([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
