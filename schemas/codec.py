@@ -22,6 +22,7 @@ from schemas.resolve import Alignment, align
 Reason = Literal["empty_value", "no_magic_byte", "unknown_schema_id", "incompatible_schema", "undecodable"]
 
 _FAST, _SLOW = Pyruhvro(), Fastavro()
+_FEW = 16  # so few records are looked at one by one: a call for a batch costs as much as eight single records
 
 
 def header(schema_id: int) -> bytes:
@@ -125,7 +126,7 @@ class Decoder:
         rows: list[npt.NDArray[np.int64]],
         failures: list[Failure],
     ) -> None:
-        """Read the records with one header: halve on an error until the bad record stands alone."""
+        """Read the records with one header: halve on an error until few are left, then look at each."""
         schema_id = int.from_bytes(prefix[1:], "big")
         try:
             schema, alignment, engine = self._writer(prefix)
@@ -145,6 +146,12 @@ class Decoder:
             except Malformed as error:
                 if len(part) == 1:
                     failures.append(Failure(part[0], "undecodable", _cause(data[0], schema, prefix, error)))
+                    continue
+                found = _bad_ones(part, data, schema, prefix) if len(part) <= _FEW else []
+                failures += found
+                if found:
+                    lost_here = {failure.index for failure in found}
+                    todo += [good] if (good := [index for index in part if index not in lost_here]) else []
                 else:
                     todo += [part[len(part) // 2 :], part[: len(part) // 2]]
                 continue
@@ -175,6 +182,17 @@ def _no_header(payload: bytes) -> str | None:
     if payload[0] != 0:
         return f"starts with byte 0x{payload[0]:02x}, a framed record starts with 0x00"
     return f"{len(payload)} bytes, too short for magic byte and schema id" if len(payload) < HEADER else None
+
+
+def _bad_ones(indexes: list[int], data: list[bytes], schema: AvroSchema, prefix: bytes) -> list[Failure]:
+    """Those of a few records that fastavro cannot read."""
+    found = []
+    for index, payload in zip(indexes, data, strict=True):
+        try:
+            _SLOW.datum(payload, schema, prefix)
+        except Malformed as error:
+            found.append(Failure(index, "undecodable", str(error)))
+    return found
 
 
 def _cause(payload: bytes, schema: AvroSchema, prefix: bytes, error: Malformed) -> str:
