@@ -102,13 +102,13 @@ class CsvRows:
         sizes = lines.ends - lines.starts
         if int(sizes.min()) == 0 or int(sizes.max()) > LARGEST_ROW or not_utf8(lines.data) is not None:
             return None
-        if b'"' in lines.data and bool((_quotes(lines) % 2).any()):
+        if b'"' in lines.data and (bool((_quotes(lines) % 2).any()) or _open_at_end(lines[-1], False)):
             return None
         try:
             table, bad = self._parse(lines.data)
         except pa.ArrowInvalid:
             return None
-        # A stray quote can hide an open one: then lines were joined and the count is short.
+        # A stray quote can make the number of quotes even although a value goes on: then the count is short.
         return (table, bad) if table.num_rows + len(bad) == len(lines) else None
 
     def _parse(self, data: bytes) -> tuple[pa.Table, list[tuple[int, int, int]]]:

@@ -16,9 +16,9 @@ from topology import Topic
 
 @dataclass(frozen=True)
 class RawRecord:
-    """A record as it goes to Kafka, there with the headers `file` (the name of the set) and `line` (its number) as well.
+    """A record as it goes to Kafka. partition None: by its key. value None: a null value.
 
-    partition None: by its key. value None: a null value.
+    The headers `file` (name of the set) and `line` (number in it, from 1) are added.
     """
 
     key: bytes | None
