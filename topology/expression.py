@@ -24,6 +24,21 @@ from topology.duck import quoted
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings are about other dialects than DuckDB's
 
 AGGREGATES = {"sum": exp.Sum, "count": exp.Count, "min": exp.Min, "max": exp.Max, "avg": exp.Avg}
+_SYNTAX = {
+    "cast",
+    "try_cast",
+    "decimal",
+    "numeric",
+    "in",
+    "and",
+    "or",
+    "not",
+    "when",
+    "then",
+    "else",
+    "case",
+    "between",
+}
 _ONLY = "use one of sum, count, min, max, avg over a row expression"
 
 # Constructs in which the text itself asks for a null; elsewhere a null out of values is a failed expression.
@@ -186,9 +201,10 @@ def _quote_columns(text: str, node: Any) -> str:
 
 
 def _functions(tokens: list[Token]) -> tuple[str, ...]:
-    """Names that are called: a word before an opening parenthesis."""
+    """Names that are called: a word before an opening parenthesis, when it is not syntax."""
     pairs = itertools.pairwise(tokens)
-    return _in_order(a.text.lower() for a, b in pairs if b.token_type == TokenType.L_PAREN and a.text.isidentifier())
+    words = [a.text.lower() for a, b in pairs if b.token_type == TokenType.L_PAREN and a.text.isidentifier()]
+    return _in_order(word for word in words if word not in _SYNTAX)
 
 
 def _in_order(names: Iterable[str]) -> tuple[str, ...]:
