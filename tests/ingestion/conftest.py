@@ -91,6 +91,13 @@ def read(stack: object) -> Iterator[Callable[[Site], list[Message]]]:
         reader.close()
 
 
+def headers(message: Message) -> dict[str, bytes]:
+    """A record's headers."""
+    found = message.headers() or ()
+    pairs = found.items() if isinstance(found, dict) else found
+    return {name: value for name, value in pairs if isinstance(value, bytes)}
+
+
 def order(number: int, **changes: str) -> str:
     """A CSV line."""
     values = {

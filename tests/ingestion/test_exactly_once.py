@@ -22,7 +22,7 @@ from ingestion.ingest import ingest
 from ingestion.markers import END_OF_INPUT, EVENT_TIME_HEADER, MARKER_HEADER
 from tests.conftest import Services
 from tests.ingestion import child
-from tests.ingestion.conftest import HEADER, Site, order
+from tests.ingestion.conftest import HEADER, Site, headers, order
 
 Read = Callable[[Site], list[Message]]
 
@@ -41,15 +41,15 @@ def check(site: Site, read: Read) -> None:
     lines: Counter[int] = Counter()
     markers: Counter[int] = Counter()
     for message in read(site):
-        headers = dict(message.headers() or ())
+        found = headers(message)
         if message.value() is None:
-            assert headers[MARKER_HEADER] == END_OF_INPUT
-            assert headers[EVENT_TIME_HEADER] == b"1767312178000000"  # 2026-01-02T00:02:58Z, the last good row's
+            assert found[MARKER_HEADER] == END_OF_INPUT
+            assert found[EVENT_TIME_HEADER] == b"1767312178000000"  # 2026-01-02T00:02:58Z, the last good row's
             markers[message.partition() or 0] += 1
         else:
-            assert headers["file"] == b"a.csv"
+            assert found["file"] == b"a.csv"
             assert not markers[message.partition() or 0], "a record after the marker"
-            lines[int(headers["line"] or b"")] += 1
+            lines[int(found["line"])] += 1
     assert lines == {number + 2: 1 for number in range(ROWS) if number not in BAD}
     assert markers == dict.fromkeys(range(site.topic.partitions), 1)
     with psycopg.connect(site.settings.need_postgres()) as db:

@@ -18,7 +18,7 @@ from ingestion.provision import provision
 from ingestion.records import RawRecord, ingest_records
 from schemas import avro, codec
 from schemas.registry import Registry
-from tests.ingestion.conftest import HEADER, Site, order
+from tests.ingestion.conftest import HEADER, Site, headers, order
 from topology import FileSource
 
 Read = Callable[[Site], list[Message]]
@@ -54,14 +54,14 @@ def test_records_of_csv_and_json(site: Site, read: Read) -> None:
     rows = {str(row["orderId"]): row for row in decoded(site, messages)}
     assert rows.keys() == {"o1", "o2", "o3", "j"}
     assert rows["j"]["orderAmount"] == -1.0
-    where = [(dict(m.headers() or ())["file"], dict(m.headers() or ())["line"], m.key()) for m in data(messages)]
+    where = [(headers(m)["file"], headers(m)["line"], m.key()) for m in data(messages)]
     assert sorted(where) == [
         (b"a.csv", b"2", b"c1"),
         (b"a.csv", b"3", b"c2"),
         (b"a.csv", b"4", b"c3"),
         (b"b.jsonl", b"1", b"c1"),
     ]
-    markers = {dict(m.headers() or ())["event-time"] for m in messages if m.value() is None}
+    markers = {headers(m)["event-time"] for m in messages if m.value() is None}
     assert markers == {b"1767312002000000", b"1767391200000000"}
 
 
@@ -69,7 +69,7 @@ def test_an_impossible_time_moves_no_marker(site: Site, read: Read) -> None:
     times = ["2025-12-31T23:59:59Z", "2099-01-01T00:00:00Z", "2026-01-05T00:00:00", "2026-01-04T00:00:00Z", "never"]
     site.write("a.csv", HEADER, *(order(n, orderTimestamp=time) for n, time in enumerate(times)))
     ingest(site.csv, site.settings)
-    markers = {dict(m.headers() or ())["event-time"] for m in read(site) if m.value() is None}
+    markers = {headers(m)["event-time"] for m in read(site) if m.value() is None}
     assert markers == {b"1767484800000000"}
 
 
@@ -164,7 +164,7 @@ def test_records_sent_straight_to_the_topic_go_once(site: Site, read: Read) -> N
     assert {m.partition() for m in messages} == {0, 1, 2}
     registry = Registry(site.settings.need_registry())
     found = codec.Decoder(avro.load(site.topic.schema), registry.schema).decode([m.value() for m in messages])
-    kinds = [str(dict(m.headers() or ())["broken"], "utf-8") for m in messages]
+    kinds = [headers(m)["broken"].decode() for m in messages]
     assert [failure.reason for failure in found.failures] == [BROKEN_KINDS[kind] for kind in kinds]
 
 
