@@ -20,6 +20,7 @@ from cli.demo.report import Outcome, show
 from cli.demo.services import Services
 from cli.demo.stages import Stages
 from headrace import settings as configuration
+from headrace.errors import UsageError
 from headrace.logging import redact
 from headrace.settings import Settings
 from stack import Home
@@ -27,6 +28,7 @@ from stack import Home
 if TYPE_CHECKING:
     from assets.catalog import Catalog
     from orchestration.client import Location, Webserver
+    from topology import Topic
 
 TOPIC = "order-created-events"
 
@@ -45,6 +47,8 @@ class Options:
 
 def run(options: Options) -> int:
     """Everything once, then the summary; the exit code."""
+    if options.report and not options.report.resolve().parent.is_dir():
+        raise UsageError(f"--report: there is no folder {options.report.resolve().parent}; make it first")
     catalog = load()  # a wrong declaration ends the demo before anything starts
     home = Home()
     signal.signal(signal.SIGTERM, _interrupt)
@@ -83,15 +87,15 @@ def _whole_way(options: Options, catalog: Catalog, services: Services, stages: S
         services.supervisor()
         manifest = files.result()
     before = checks.ends(settings.kafka(), topic.name)
-    with stages.stage("dagster") as stage:
-        stage.say("code server, webserver and daemon load the definitions")
-        webserver, location = services.dagster()
-    began = time.monotonic()
-    with stages.stage("ingest") as stage:
-        ingested = materialize.ingest(webserver, location, topic, manifest, settings, stage)
-    with stages.stage("broken records") as stage:
-        sent = landing.send_broken(topic, report.schema_ids[topic.name], settings)
-        stage.say("sent before" if sent.skipped else f"{sent.new_records} sent")
+    with ThreadPoolExecutor(1, thread_name_prefix="broken") as pool:
+        broken = pool.submit(_send_broken, topic, report.schema_ids[topic.name], settings, stages)
+        with stages.stage("dagster") as stage:
+            stage.say("code server, webserver and daemon load the definitions")
+            webserver, location = services.dagster()
+        began = time.monotonic()
+        with stages.stage("ingest") as stage:
+            ingested = materialize.ingest(webserver, location, topic, manifest, settings, stage)
+        broken.result()
     with stages.stage("level") as stage:
         level.wait(settings, topic, list(checks.TABLES), services, stage)
     tables_seconds = time.monotonic() - began
@@ -106,6 +110,12 @@ def _make_files(options: Options, stages: Stages) -> landing.Manifest:
     with stages.stage("landing files") as stage:
         folder = configuration.load().landing
         return landing.make(folder, options.events, options.days, options.bad, options.seed, stage)
+
+
+def _send_broken(topic: Topic, schema_id: int, settings: Settings, stages: Stages) -> None:
+    with stages.stage("broken records") as stage:
+        sent = landing.send_broken(topic, schema_id, settings)
+        stage.say("sent before" if sent.skipped else f"{sent.new_records} sent")
 
 
 def _rates(outcome: Outcome, ingested: materialize.Ingested, seconds: float) -> None:

@@ -20,7 +20,7 @@ SNAPSHOT = Path(__file__).with_name("graph.json")
 def described() -> dict[str, Any]:
     return {
         "/".join(spec.key.path): _spec(spec)
-        for spec in sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key.path)
+        for spec in sorted(defs.resolve_all_asset_specs(), key=lambda spec: list(spec.key.path))
     }
 
 

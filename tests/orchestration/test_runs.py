@@ -14,7 +14,8 @@ from tests.orchestration.conftest import Dagster
 
 TOPIC = ["kafka", "order-created-events"]
 SEED = 4711  # content of its own: other tests may use the same topic with another ledger
-LATEST = """query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset { assetMaterializations(limit: 1) {
+LATEST = """
+query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset { assetMaterializations(limit: 1) {
   runId metadataEntries { label ... on IntMetadataEntry { intValue } ... on FloatMetadataEntry { floatValue }
     ... on JsonMetadataEntry { jsonString } ... on MarkdownMetadataEntry { mdStr } } } } } }"""
 

@@ -12,7 +12,19 @@ import pytest
 from tests.orchestration.conftest import Dagster
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1900,1000", "--virtual-time-budget=30000", "--dump-dom"]
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1900,1000",
+    "--virtual-time-budget=30000",
+    "--dump-dom",
+)
 
 
 @pytest.fixture
