@@ -47,7 +47,8 @@ def accept(program: PipelineProgram, settings: Settings) -> dict[int, int]:
 def _forget_hints(program: PipelineProgram, settings: Settings) -> None:
     group = group_id(program.name)
     try:
-        AdminClient(settings.kafka()).delete_consumer_groups([group], request_timeout=_TIMEOUT)[group].result()
+        admin = AdminClient(settings.kafka())  # kept in a name: its answer never comes once it is garbage
+        admin.delete_consumer_groups([group], request_timeout=_TIMEOUT)[group].result()
     except KafkaException as error:
         if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
             raise ServiceUnavailable(

@@ -85,7 +85,7 @@ class Router:
             }
         try:
             self._duck.register("frame", batch.frame)
-            self._duck.execute(self._program.route_sql)
+            self._duck.execute(self._program.route(batch.frame))
             counts = self._row(self._program.counts_sql)
         except duckdb.Error as error:
             raise Poison(None, f"rejected:{type(error).__name__}", str(error)) from error

@@ -24,7 +24,7 @@ class Supervised:
     def start(self, **extra: str) -> subprocess.Popen[bytes]:
         with (self.rig.log_dir / f"supervisor-{len(self.processes)}.log").open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "cli.main", "supervisor"],
+                [sys.executable, "-m", "cli.main", "supervisor", "run"],
                 env=self.rig.environment(HEADRACE_HOME=str(self.rig.log_dir), **self._services(), **extra),
                 stdout=out,
                 stderr=out,
