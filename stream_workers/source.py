@@ -71,8 +71,9 @@ class Source:
         self.leader_epoch = leader_epoch
         self._committed: int | None = None
         self._consumer = Consumer(consumer_config(settings, group_id(pipeline)))
-        epoch = {"leader_epoch": leader_epoch} if leader_epoch >= 0 else {}
-        start = TopicPartition(topic, partition, next_offset, **epoch)
+        start = TopicPartition(topic, partition, next_offset)
+        if leader_epoch >= 0:
+            start = TopicPartition(topic, partition, next_offset, leader_epoch=leader_epoch)
         self._consumer.assign([start])
 
     def poll(self, records: int, seconds: float) -> Batch | None:
