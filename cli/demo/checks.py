@@ -51,12 +51,13 @@ def examine(
     with recompute.Recomputation(manifest.files) as expected:
         foreign = expected.add_foreign(log.foreign, settings.need_registry())
         outcome.produced = manifest.produced + foreign.records
-        outcome.checks = [
+        found = [
             *_manifest(outcome, manifest, foreign),
             *_identities(entries),
             *_recounted(entries, log),
             *_tables(outcome, expected, settings),
         ]
+    outcome.checks = sorted(found, key=lambda check: NAMES.index(check.name))
 
 
 def _manifest(outcome: Outcome, manifest: Manifest, foreign: recompute.Foreign) -> list[Check]:
