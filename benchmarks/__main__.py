@@ -168,6 +168,11 @@ def main() -> int:
     except HeadraceError as error:
         _say(f"bench: {error}")
         return 1
+    except Exception as error:
+        if os.environ.get("HEADRACE_DEBUG"):
+            raise
+        _say(f"bench: unexpected {type(error).__name__}: {error}; HEADRACE_DEBUG=1 shows where it happened")
+        return 1
     return 0
 
 
