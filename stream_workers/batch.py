@@ -54,7 +54,7 @@ class Batch:
     timestamps: Offsets
     envelope: Callable[[int], Envelope]
     markers: tuple[Marker, ...] = ()
-    frame: pa.Table | None = None
+    frame: pa.RecordBatch | None = None
     failures: tuple[Failure, ...] = ()
 
     @property

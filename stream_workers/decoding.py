@@ -30,6 +30,6 @@ def decoding(decoder: Decoder) -> Callable[[Batch], Batch]:
             failures = [Failure(int(kept[f.index]), f.reason, f.detail) for f in failures]
         columns = [*decoded.frame.columns, pa.array(rows), pa.array(batch.timestamps[rows])]
         names = [*decoded.frame.schema.names, "_i", "_ts"]
-        return replace(batch, frame=pa.table(columns, names=names), failures=tuple(failures))
+        return replace(batch, frame=pa.RecordBatch.from_arrays(columns, names=names), failures=tuple(failures))
 
     return decode

@@ -84,7 +84,7 @@ class Router:
                 t.version_id: self._refused(batch, watermarks[t.version_id], forced.refused[None]) for _, t in tables
             }
         try:
-            self._duck.register("frame", batch.frame)
+            self._duck.register("frame", pa.Table.from_batches([batch.frame]))
             self._duck.execute(self._program.route(batch.frame))
             counts = self._row(self._program.counts_sql)
         except duckdb.Error as error:
