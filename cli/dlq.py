@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -79,7 +80,11 @@ def dlq_show(record_id: int, as_json: bool) -> None:
         show_json(letter)
         return
     for name, value in vars(letter).items():
-        click.echo(f"{name:<16} {readable(value, 2_000) if isinstance(value, bytes) else value}")
+        if isinstance(value, Mapping):
+            for inner, text in value.items():
+                click.echo(f"{name + ' ' + inner:<44} {text}")
+        elif value is not None:
+            click.echo(f"{name:<44} {readable(value, 2_000) if isinstance(value, bytes) else value}")
 
 
 def _place(letter: DeadLetterRow) -> str:

@@ -176,7 +176,7 @@ def _look_around(env: dict[str, str]) -> None:
     assert letters["by_reason"]["no_magic_byte"] == 3
     shown = json.loads(run(env, "dlq", "show", str(letters["dead_letters"][0]["record_id"]), "--json"))
     assert shown["payload"]["text"].startswith("order ") and shown["partition"] is not None
-    assert set(shown["reasons"].values()) == {"no_magic_byte"}
+    assert len(shown["reasons"]) == 2 and all(r.startswith("no_magic_byte") for r in shown["reasons"].values())
     lines = json.loads(run(env, "dlq", "list", "--table", "ingest", "--json"))["dead_letters"]
     assert lines and all(letter["line"] and letter["file_name"] for letter in lines)
     assert "PROBLEM" not in run(env, "doctor")
