@@ -1,0 +1,81 @@
+"""`headrace pipeline`: what a person decides when log and ledger disagree, or a declaration changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.catalog import load
+from cli.output import json_option, show_json
+
+if TYPE_CHECKING:
+    from topology.program import PipelineProgram
+
+
+@click.group()
+def pipeline() -> None:
+    """Build the tables of a pipeline anew, or go on from what the ledger holds."""
+
+
+def _find(name: str) -> PipelineProgram:
+    from headrace.errors import UsageError
+
+    found = load()
+    if name not in found.pipelines:
+        raise UsageError(f'no pipeline "{name}"; there is: {", ".join(sorted(found.pipelines)) or "none"}')
+    return found.pipelines[name]
+
+
+@pipeline.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def rebuild(name: str, yes: bool, as_json: bool) -> None:
+    """Forget rows and positions of the pipeline's tables and read its topic again from the first kept record.
+
+    Running workers are fenced by it and begin anew. The views are gone until a worker has made them again.
+
+    \b
+    Examples:
+      headrace pipeline rebuild orders
+      headrace pipeline rebuild orders --yes --json
+    """
+    from headrace.settings import settings
+    from stream_workers import remedy
+
+    program = _find(name)
+    tables = ", ".join(table.name for table in program.tables)
+    if not yes:
+        click.confirm(f"Drop the rows of {tables} and build them anew from {program.topic.name}?", abort=True)
+    dropped = remedy.rebuild(program, settings())
+    if as_json:
+        show_json({"pipeline": name, "dropped": dropped})
+    else:
+        click.echo(f"dropped {', '.join(dropped) or 'nothing'}; a worker builds the tables anew: `headrace status`")
+
+
+@pipeline.command()
+@click.argument("name")
+@json_option
+def accept(name: str, as_json: bool) -> None:
+    """Go on from the ledger's rows and positions after Postgres was restored to an older state.
+
+    Rows and positions are of one transaction, so nothing is counted twice or left out.
+
+    \b
+    Examples:
+      headrace pipeline accept orders
+    """
+    from headrace.settings import settings
+    from stream_workers import remedy
+
+    at = remedy.accept(_find(name), settings())
+    if as_json:
+        show_json({"pipeline": name, "offsets": at})
+    else:
+        places = ", ".join(f"{partition}@{offset}" for partition, offset in at.items())
+        click.echo(f"{name} goes on from {places or 'the first kept records'}")
+
+
+COMMANDS = (pipeline,)
