@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[2]
 HEAVY = ("confluent_kafka", "psycopg", "duckdb", "pyarrow", "dagster", "sqlalchemy", "rich", "pydantic", "requests")
 
 
-def headrace(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+def headrace(*arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")}
-    clean |= {"PYTHONPATH": str(ROOT), "HEADRACE_HOME": os.environ["HEADRACE_HOME"] + "/nothing", **env}
+    clean |= {"PYTHONPATH": str(ROOT), "HEADRACE_HOME": os.environ["HEADRACE_HOME"] + "/nothing", **(env or {})}
     return subprocess.run(
         [sys.executable, "-m", "cli.main", *arguments], cwd=cwd, env=clean, capture_output=True, text=True, check=False
     )
@@ -63,7 +63,7 @@ def test_wrong_use_is_one_line_with_a_remedy(arguments: list[str], says: str) ->
     ],
 )
 def test_a_bad_setting_is_one_line_without_secrets(variable: str, value: str) -> None:
-    done = headrace("status", **{variable: value})
+    done = headrace("status", env={variable: value})
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("headrace: "), done.stderr
     assert "geheim" not in done.stderr + done.stdout
@@ -76,7 +76,7 @@ def test_a_wrong_declaration_is_one_line(tmp_path: Path) -> None:
     (package / "sales.py").write_text(
         (ROOT / "assets" / "orders.py").read_text().replace("orderAmount > 0", "amount > 0")
     )
-    done = headrace("validate", cwd=tmp_path, HEADRACE_CATALOG="shop")
+    done = headrace("validate", cwd=tmp_path, env={"HEADRACE_CATALOG": "shop"})
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1 and "amount" in done.stderr and "sales.py" in done.stderr, done.stderr
 
@@ -87,9 +87,9 @@ def test_an_unexpected_error_is_one_line_and_a_traceback_on_request(tmp_path: Pa
     (package / "__init__.py").touch()
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "endpoints.json").mkdir()  # a folder where a file belongs
-    done = headrace("status", HEADRACE_HOME=str(tmp_path / "home"))
+    done = headrace("status", env={"HEADRACE_HOME": str(tmp_path / "home")})
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    done = headrace("--debug", "status", HEADRACE_HOME=str(tmp_path / "home"))
+    done = headrace("--debug", "status", env={"HEADRACE_HOME": str(tmp_path / "home")})
     assert done.returncode != 0 and "Traceback" in done.stderr
 
 
