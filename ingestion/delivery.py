@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
+from headrace.clock import SYSTEM_CLOCK, Clock
 from headrace.errors import LedgerBehindKafka, OffsetError, ServiceUnavailable
 from headrace.failpoint import Failpoints
 from headrace.logging import fields
@@ -31,9 +32,10 @@ from ingestion.producer import Committed, PositionedProducer
 from ledger import dead_letters, files
 from ledger.connection import Connection, connect
 from ledger.dead_letters import DeadLetter
-from ledger.files import FileEntry
+from ledger.files import Claimed, FileEntry
 
 _log = logging.getLogger("ingestion")
+_PAUSES = (1.0, 5.0)  # seconds between attempts, each of which resumes; a restart of Kafka takes about as long
 
 
 @dataclass(frozen=True)
@@ -71,26 +73,38 @@ def deliver(
     *,
     progress: OnProgress | None = None,
     failpoints: Failpoints | None = None,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> FileReport:
     """Bring the work into the topic, or the rest of it, or nothing when it is complete.
 
     Raises `LedgerBehindKafka` and `OffsetError` when ledger and Kafka disagree, `FileError` when the content changes
-    meanwhile, `ServiceUnavailable` when a service does not answer; running it again goes on where it stopped.
+    meanwhile, `ServiceUnavailable` when a service does not answer in several attempts; running it again goes on where
+    it stopped.
     """
-    began = time.monotonic()
-    try:
-        with closing(connect(settings.need_postgres(), application="headrace ingest")) as db:
-            entry = files.find(db, work.content_hash, topic)
-            if entry is not None and entry.completed:
-                return _report(work, entry, 0, skipped=True, began=began)
-            points = failpoints or Failpoints(settings.failpoints)
-            run = _Delivery(work, topic, settings, db, points, progress)
-            return run.report(run.complete(), began)
-    except psycopg.OperationalError as error:
-        raise ServiceUnavailable(
-            f"{work.name}: Postgres does not answer ({str(error).strip()}); nothing is lost: run `headrace doctor`, "
-            "then the ingest again"
-        ) from error
+    began = clock.monotonic()
+    run = _Delivery(work, topic, settings, failpoints or Failpoints(settings.failpoints), progress)
+    for pause in (*_PAUSES, None):
+        try:
+            with closing(connect(settings.need_postgres(), application="headrace ingest")) as db:
+                entry = files.find(db, work.content_hash, topic)
+                if entry is None or not entry.completed:
+                    entry = run.complete(db)
+                return _report(entry, work.name, run.first, clock.monotonic() - began)
+        except psycopg.OperationalError as error:
+            lost = ServiceUnavailable(
+                f"{work.name}: Postgres does not answer ({str(error).strip().splitlines()[0]}); nothing is lost: run "
+                "`headrace doctor`, then the ingest again"
+            )
+            lost.__cause__ = error
+        except Claimed:
+            raise
+        except ServiceUnavailable as error:
+            lost = error
+        if pause is None:
+            raise lost
+        _log.warning("%s; trying again in %.0f s", lost, pause)
+        clock.wait(pause)
+    raise AssertionError("the last attempt returns or raises")
 
 
 class _Delivery:
@@ -99,26 +113,20 @@ class _Delivery:
         work: Work,
         topic: str,
         settings: Settings,
-        db: Connection,
         points: Failpoints,
         progress: OnProgress | None,
     ) -> None:
         self._work = work
         self._topic = topic
         self._settings = settings
-        self._db = db
         self._hit = points.hit
         self._progress = progress
-        self._new = 0
-        self._skipped = False
         self._began = time.monotonic()
+        self.first: int | None = None  # records that were in the topic before this run
 
-    def report(self, entry: FileEntry, began: float) -> FileReport:
-        return _report(self._work, entry, self._new, skipped=self._skipped, began=began)
-
-    def complete(self) -> FileEntry:
+    def complete(self, db: Connection) -> FileEntry:
         """All steps, from the claim to the completed row."""
-        work = self._work
+        self._db, work = db, self._work
         files.claim(self._db, work.content_hash, self._topic)
         key = f"headrace-file-{work.content_hash}"
         entry = files.register(
@@ -126,13 +134,13 @@ class _Delivery:
         )
         self._hit(IngestStep.REGISTERED)
         if entry.completed:  # by another process, while this one waited for the claim
-            self._skipped = True
             return entry
         producer = PositionedProducer(self._settings, self._topic, entry.transactional_id, entry.group_id)
         with closing(producer):
             committed = producer.initialise()
             self._hit(IngestStep.INITIALISED)
             entry, max_event, last = self._reconcile(entry, committed)
+            self.first = entry.produced if self.first is None else self.first
             self._hit(IngestStep.RECONCILED)
             if not last:
                 entry = self._produce(entry, max_event, producer)
@@ -188,7 +196,6 @@ class _Delivery:
                 files.intend(self._db, entry, batch.next_position)
                 self._hit(IngestStep.INTENDED)
                 self._transaction(batch, max_event, producer, batches)
-                self._new += len(batch.values)
                 entry = self._mirror(entry, batch)
                 self._tell(entry)
         return entry
@@ -250,7 +257,7 @@ class _Delivery:
 
     def _tell(self, entry: FileEntry) -> None:
         if self._progress:
-            rate = self._new / max(time.monotonic() - self._began, 1e-9)
+            rate = (entry.produced - (self.first or 0)) / max(time.monotonic() - self._began, 1e-9)
             self._progress(Progress(entry.name, entry.produced, entry.rejected, rate))
 
 
@@ -258,14 +265,15 @@ def _later(one: int | None, other: int | None) -> int | None:
     return max((moment for moment in (one, other) if moment is not None), default=None)
 
 
-def _report(work: Work, entry: FileEntry, new: int, *, skipped: bool, began: float) -> FileReport:
+def _report(entry: FileEntry, name: str, first: int | None, seconds: float) -> FileReport:
+    """`first`: records in the topic before this run; None when it had nothing to do."""
     return FileReport(
-        name=work.name,
+        name=name,
         content_hash=entry.content_hash,
         rows=entry.produced + entry.rejected,
         produced=entry.produced,
         rejected=entry.rejected,
-        new_records=new,
-        skipped=skipped,
-        seconds=round(time.monotonic() - began, 3),
+        new_records=0 if first is None else entry.produced - first,
+        skipped=first is None,
+        seconds=round(seconds, 3),
     )

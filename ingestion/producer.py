@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from ingestion.batch import Batch, Header
 
 _log = logging.getLogger("ingestion.kafka")
 _SECONDS = 60.0  # for each answer of Kafka, its own retries included
+_POSITION_SECONDS = 10.0
 _FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
 _AWAY = {
     KafkaError._TIMED_OUT,
@@ -25,6 +27,9 @@ _AWAY = {
     KafkaError._MSG_TIMED_OUT,
     KafkaError._TIMED_OUT_QUEUE,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
     KafkaError.NETWORK_EXCEPTION,
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError._RESOLVE,
@@ -64,7 +69,7 @@ class PositionedProducer:
 
     def __init__(self, settings: Settings, topic: str, transactional_id: str, group_id: str) -> None:
         self._topic = topic
-        self._group_id = group_id
+        self._hangs = False
         self._consumer = Consumer(
             settings.kafka(group_id=group_id, enable_auto_commit=False, isolation_level="read_committed"), logger=_log
         )
@@ -72,7 +77,8 @@ class PositionedProducer:
 
     def close(self) -> None:
         """Leave; an open transaction is aborted by the next `initialise` or by its timeout."""
-        self._producer.purge()
+        if not self._hangs:
+            self._producer.purge()
         self._consumer.close()
 
     def initialise(self) -> Committed | None:
@@ -131,9 +137,32 @@ class PositionedProducer:
         """Make `at` part of the transaction."""
         metadata = "" if at.max_event is None else json.dumps({"max_event": at.max_event})
         offset = TopicPartition(self._topic, 0, at.position, metadata)
+        group = self._consumer.consumer_group_metadata()
         with _explained("Kafka did not take the position"):
-            group = self._consumer.consumer_group_metadata()
-            self._producer.send_offsets_to_transaction([offset], group, _SECONDS)
+            self._within(lambda: self._producer.send_offsets_to_transaction([offset], group, _POSITION_SECONDS))
+
+    def _within(self, call: Callable[[], None]) -> None:
+        """Give up on `call` when it does not return: librdkafka ignores this call's timeout and, when the coordinator's
+        connection breaks at the wrong moment, never returns (librdkafka issue 5456). What hangs is left behind."""
+        raised: list[Exception] = []
+
+        def run() -> None:
+            try:
+                call()
+            except Exception as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=run, name="position", daemon=True)
+        thread.start()
+        thread.join(_POSITION_SECONDS)
+        if thread.is_alive():
+            self._hangs = True
+            raise ServiceUnavailable(
+                f"Kafka did not take the position within {_POSITION_SECONDS:.0f} s; nothing is lost: run `headrace "
+                "doctor`, then the ingest again"
+            )
+        if raised:
+            raise raised[0]
 
     def commit(self) -> None:
         """Commit records and position together."""
@@ -142,6 +171,8 @@ class PositionedProducer:
 
     def abort(self) -> None:
         """Abort the transaction, as far as Kafka can be reached; what is left open is aborted by the next run."""
+        if self._hangs:
+            return
         try:
             self._producer.abort_transaction(5.0)
         except KafkaException as error:

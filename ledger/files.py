@@ -37,10 +37,14 @@ _COLUMNS = (
 )
 
 
+class Claimed(ServiceUnavailable):
+    """Another process is ingesting the same content."""
+
+
 def claim(db: Connection, content_hash: str, topic: str, *, seconds: float = 5.0) -> None:
     """Be the only one that writes this file's row, as long as `db` stays open.
 
-    A process that was killed may keep the claim for a moment; `ServiceUnavailable` when it is held for `seconds`.
+    A process that was killed may keep the claim for a moment; `Claimed` when it is held for `seconds`.
     """
     key = f"ingest:{topic}:{content_hash}"
     try:
@@ -48,7 +52,7 @@ def claim(db: Connection, content_hash: str, topic: str, *, seconds: float = 5.0
             db.execute("select set_config('lock_timeout', %s, true)", (f"{int(seconds * 1000)}ms",))
             db.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (key,))  # outlives the transaction
     except LockNotAvailable as error:
-        raise ServiceUnavailable(
+        raise Claimed(
             f"another process is ingesting the same content into {topic}; nothing was done; wait for it or stop it"
         ) from error
 
