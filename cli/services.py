@@ -101,6 +101,7 @@ def dev(port: int | None) -> int:
     import stack
     from cli import dagster_services, own_services
     from cli.catalog import load
+    from cli.signals import interruptible
     from headrace import settings
     from stack import dagster_home, ports
 
@@ -118,6 +119,7 @@ def dev(port: int | None) -> int:
     command = [sys.executable, "-m", "dagster", "dev", "-m", dagster_services.MODULE, "-h", ports.HOST, "-p", address]
     env = {**os.environ, **dagster_home.environment(home, endpoints.dagster_postgres_url)}
     click.echo(f"Dagster: http://{ports.HOST}:{address} (Ctrl-C stops it)")
+    interruptible()
     child = subprocess.Popen(command, env=env)
     try:
         return child.wait()
@@ -131,14 +133,19 @@ def dev(port: int | None) -> int:
             stack.down(home)
 
 
-def _end(child: subprocess.Popen[bytes], patience: float = 30.0) -> None:
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Wait for Dagster to stop; one that did not get the terminal's Ctrl-C is told."""
+    import signal
     import subprocess
 
-    try:
-        child.wait(patience)
-    except subprocess.TimeoutExpired:
-        child.terminate()
-        child.wait()
+    for number, patience in ((None, 5.0), (signal.SIGINT, 30.0), (signal.SIGKILL, 5.0)):
+        if number is not None:
+            child.send_signal(number)
+        try:
+            child.wait(patience)
+            return
+        except subprocess.TimeoutExpired:
+            continue
 
 
 COMMANDS: tuple[click.Command, ...] = (up, down, doctor, dev)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +17,7 @@ from cli.demo.lock import only_one
 from cli.demo.report import Outcome, show
 from cli.demo.services import Services
 from cli.demo.stages import Stages
+from cli.signals import interruptible
 from headrace import settings as configuration
 from headrace.errors import UsageError
 from headrace.logging import redact
@@ -51,7 +50,7 @@ def run(options: Options) -> int:
         raise UsageError(f"--report: there is no folder {options.report.resolve().parent}; make it first")
     catalog = load()  # a wrong declaration ends the demo before anything starts
     home = Home()
-    signal.signal(signal.SIGTERM, _interrupt)
+    interruptible()
     with only_one(home):
         services: Services | None = None
         outcome = Outcome()
@@ -141,7 +140,3 @@ def _until_interrupted(services: Services) -> None:
             services.check_supervisor()
     except KeyboardInterrupt:
         click.echo(err=True)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

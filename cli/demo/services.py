@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import stack
 from cli import dagster_services, own_services
 from cli.demo.stages import Stages
+from headrace import settings as configuration
 from headrace.deadline import Deadline
 from headrace.errors import ServiceFailed
 from orchestration.client import Location, Webserver
@@ -43,6 +45,13 @@ class Services:
 
     def dagster(self) -> tuple[Webserver, Location]:
         """The webserver, once it has loaded the definitions."""
+        existing = configuration.load().dagster_url
+        if existing:
+            webserver = Webserver(existing)
+            location = webserver.location()
+            if location is None:
+                raise ServiceFailed(f"Dagster at {existing} has no definitions loaded; look at {existing}/locations")
+            return webserver, location
         for start in (self._code, self._webserver):
             if start:
                 start.result()
@@ -79,6 +88,8 @@ class Services:
             self._begin_dagster(url, storage=dagster_services.storage_is_ready(self.home))
 
     def _begin_dagster(self, url: str, *, storage: bool) -> None:
+        if os.environ.get("HEADRACE_DAGSTER_URL"):
+            return
         with self._lock:
             if self._code is None:
                 self._code = self._threads.submit(self._start_code_server, url)
