@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +11,9 @@ import click
 from cli.output import json_option, show_json, show_table
 
 if TYPE_CHECKING:
-    import subprocess
+    import stack
+
+_DEV = "dagster-dev"
 
 
 @click.command()
@@ -96,8 +98,6 @@ def dev(port: int | None) -> int:
       headrace dev
       headrace dev --port 3000
     """
-    import subprocess
-
     import stack
     from cli import dagster_services, own_services
     from cli.catalog import load
@@ -115,37 +115,43 @@ def dev(port: int | None) -> int:
     started = own_services.start_supervisor(home)
     dagster_home.write(home, endpoints.dagster_postgres_url)
     dagster_home.prepare_storage(home, endpoints.dagster_postgres_url)
+    interruptible()
     address = str(port or ports.choose(home, dagster_services.WEBSERVER))
     command = [sys.executable, "-m", "dagster", "dev", "-m", dagster_services.MODULE, "-h", ports.HOST, "-p", address]
-    env = {**os.environ, **dagster_home.environment(home, endpoints.dagster_postgres_url)}
-    click.echo(f"Dagster: http://{ports.HOST}:{address} (Ctrl-C stops it)")
-    interruptible()
-    child = subprocess.Popen(command, env=env)
+    click.echo(f"Dagster: http://{ports.HOST}:{address} (Ctrl-C stops it)", err=True)
     try:
-        return child.wait()
-    except KeyboardInterrupt:  # the terminal's Ctrl-C reached Dagster too; it stops its parts in order
+        # In a session of its own: stopping it also ends what it leaves behind when it is stopped while it starts.
+        stack.processes.start(
+            _DEV, command, dagster_home.environment(home, endpoints.dagster_postgres_url), home=home, cwd=Path.cwd()
+        )
+        _show_log(home)
+        click.echo(f"`dagster dev` ended; its log: {home.log_file(_DEV)}", err=True)
+        return 1
+    except KeyboardInterrupt:
         return 0
     finally:
-        _end(child)
+        click.echo("stopping what was started; the data stays", err=True)
+        stack.processes.stop(_DEV, home=home)
         if started:
             own_services.stop_supervisor(home)
         if not running & set(stack.SERVICES):
             stack.down(home)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Wait for Dagster to stop; one that did not get the terminal's Ctrl-C is told."""
-    import signal
-    import subprocess
+def _show_log(home: stack.Home) -> None:
+    """Print what `dagster dev` writes, until it ends."""
+    from headrace.clock import SYSTEM_CLOCK
+    from stack import processes
 
-    for number, patience in ((None, 5.0), (signal.SIGINT, 30.0), (signal.SIGKILL, 5.0)):
-        if number is not None:
-            child.send_signal(number)
-        try:
-            child.wait(patience)
-            return
-        except subprocess.TimeoutExpired:
-            continue
+    with home.log_file(_DEV).open(errors="replace") as log:
+        while True:
+            alive = processes.alive(_DEV, home=home)
+            text = log.read()
+            if text:
+                click.echo(text, nl=False)
+            if not alive:
+                return
+            SYSTEM_CLOCK.wait(0.3)
 
 
 COMMANDS: tuple[click.Command, ...] = (up, down, doctor, dev)
