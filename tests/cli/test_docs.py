@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +55,17 @@ def test_every_command_helps_with_an_example(path: str) -> None:
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_is_documented(name: str) -> None:
     assert f"`HEADRACE_{name.upper()}`" in (REFERENCE / "settings.md").read_text()
+
+
+def test_every_decision_is_in_the_index() -> None:
+    folder = REFERENCE.parent / "adr"
+    index = (folder / "README.md").read_text()
+    assert [file.name for file in folder.glob("*.md") if f"({file.name})" not in index] == ["README.md"]
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    root = REFERENCE.parents[1]
+    for document in [root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document}: {target}"
