@@ -45,6 +45,7 @@ def _materialize(
         log.warning(line)
     report = ingest(sources, settings, progress=_teller(log))
     seconds = time.monotonic() - began
+    busy = sum(file.seconds for file in report.files if not file.skipped)
     for file in report.files:
         log.info(_line(file))
     rejected = _rejected(settings, topic, [file.content_hash for file in report.files])
@@ -59,7 +60,7 @@ def _materialize(
             "rejected by reason": MetadataValue.json(rejected),
             "end offsets": MetadataValue.json({str(partition): end for partition, end in offsets.items()}),
             "seconds": seconds,
-            "rows per second": report.new_records / seconds,
+            "records per second": report.new_records / busy if busy else 0.0,
             "drift": MetadataValue.json(list(provided.drift)),
             "per file": MetadataValue.md(_table(report.files)),
         }

@@ -19,11 +19,11 @@ _MATERIALIZATION = """query($key: AssetKeyInput!) { assetOrError(assetKey: $key)
 
 @dataclass(frozen=True)
 class Ingested:
-    """What the run's materialization says: records produced now, files skipped, seconds of the ingest itself."""
+    """What the run's materialization says: records produced now, files skipped, records per second of ingest."""
 
     produced: int
     skipped: int
-    seconds: float
+    rate: float
 
 
 def ingest(
@@ -50,4 +50,4 @@ def _outcome(webserver: Webserver, path: list[str], run: str) -> Ingested:
             f"run {run} succeeded without materializing {'/'.join(path)}; see {webserver.url}/runs/{run}"
         )
     values = {e["label"]: e.get("intValue", e.get("floatValue")) for e in found[0]["metadataEntries"]}
-    return Ingested(int(values["produced"]), int(values["files skipped"]), float(values["seconds"]))
+    return Ingested(int(values["produced"]), int(values["files skipped"]), float(values["records per second"]))

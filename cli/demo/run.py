@@ -119,7 +119,7 @@ def _send_broken(topic: Topic, schema_id: int, settings: Settings, stages: Stage
 
 def _rates(outcome: Outcome, ingested: materialize.Ingested, seconds: float) -> None:
     if ingested.produced:
-        outcome.rates["files -> topic"] = ingested.produced / max(ingested.seconds, 0.001)
+        outcome.rates["files -> topic"] = ingested.rate
         outcome.rates["files -> tables, Dagster run included"] = outcome.new_records / max(seconds, 0.001)
 
 
