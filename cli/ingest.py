@@ -23,10 +23,12 @@ def ingest(source: str | None, everything: bool, as_json: bool) -> None:
     """
     from cli import own_services
     from cli.catalog import load
+    from headrace import lean
     from headrace.errors import UsageError
     from headrace.settings import settings
     from ingestion.ingest import ingest as run
 
+    lean.without_pandas()
     found = load()
     if bool(source) == everything:
         raise UsageError(f"name one source or --all; there is: {', '.join(sorted(found.sources))}")

@@ -23,11 +23,12 @@ def worker_run(pipeline: str, worker_id: str | None) -> int:
       headrace worker run orders
       headrace worker run orders --worker orders-2
     """
-    from headrace import logging
+    from headrace import lean, logging
     from headrace.errors import UsageError
     from headrace.settings import settings
     from stream_workers import worker as room
 
+    lean.without_pandas()
     found = load()
     if pipeline not in found.pipelines:
         raise UsageError(f'no pipeline "{pipeline}"; there is: {", ".join(sorted(found.pipelines)) or "none"}')
