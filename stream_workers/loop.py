@@ -12,6 +12,7 @@ Whatever goes wrong with a shard has one answer: throw its memory away, open it 
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Mapping
@@ -207,6 +208,7 @@ class Loop:
             pause = min(_BACKOFF_SECONDS[1], 2 * before.pause if before else _BACKOFF_SECONDS[0])
         self._waiting[shard] = Waiting(self.clock.monotonic() + pause, pause)
         self.last_error = str(error) or type(error).__name__
+        gc.collect()  # tracebacks hold batches in cycles, and the collector is off
         known = isinstance(error, HeadraceError)
         log.error("%s", fields(shard=shard, error=self.last_error), exc_info=None if known else error)
         shards.note(db, sorted(self._programs), shard, self.last_error)

@@ -7,15 +7,19 @@ dropped with everything prefetched for it by closing its consumer.
 from __future__ import annotations
 
 from contextlib import suppress
-from operator import itemgetter
 from typing import Any
 
-import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from headrace.deadline import Deadline
 from headrace.errors import ServiceUnavailable
 from headrace.settings import Settings
-from stream_workers.batch import EVENT_TIME_HEADER, MARKER_HEADER, Batch, Envelope, Marker
+from stream_workers.batch import Batch
+from stream_workers.columns import Columns, offset_of
+
+_SLICE = 5_000  # messages held as Python objects at a time
+_FULL_SLICE_SECONDS = 0.1
+_GROW_SECONDS = 0.5
 
 _GONE = {  # the shard is opened anew, and its checks say what became of the position
     KafkaError._AUTO_OFFSET_RESET,
@@ -43,10 +47,11 @@ def consumer_config(settings: Settings, group: str) -> dict[str, Any]:
         enable_partition_eof=True,
         auto_offset_reset="error",  # never silently somewhere else
         check_crcs=False,
-        # Fetch ahead about one batch: the broker's work overlaps with ours, memory stays bounded per shard.
-        queued_min_messages=100_000,
-        queued_max_messages_kbytes=24_576,
-        fetch_message_max_bytes=4_194_304,
+        # Fetch a little ahead: enough for the broker to work beside us, little enough to stay in the processor's cache
+        # (25,000 records and half a megabyte cost a quarter less than 100,000 and four; docs/benchmarks.md).
+        queued_min_messages=25_000,
+        queued_max_messages_kbytes=16_384,
+        fetch_message_max_bytes=524_288,
         fetch_queue_backoff_ms=5,
         fetch_wait_max_ms=100,
         statistics_interval_ms=0,
@@ -54,7 +59,7 @@ def consumer_config(settings: Settings, group: str) -> dict[str, Any]:
 
 
 class Source:
-    """One partition, read from `next_offset` on. Used by one thread only, except `note`."""
+    """One partition, read from `next_offset` on. Used by the prefetch thread alone."""
 
     def __init__(
         self,
@@ -77,61 +82,56 @@ class Source:
         self._consumer.assign([start])
 
     def poll(self, records: int, seconds: float) -> Batch | None:
-        """The next records, at most `records`; None when there is nothing new within `seconds`."""
-        messages = self._consumer.consume(records, seconds)
-        level = False
+        """The next records, at most `records`; None when there is nothing new within `seconds`.
+
+        While slices come full there is more to read, and the batch grows for at most half a second.
+        """
+        columns, level = Columns(), False
+        until = Deadline.after(_GROW_SECONDS)
         end = self.next_offset
-        if any(map(Message.error, messages)):
-            for message in messages:
-                error = message.error()
-                if error is not None:
-                    self._judge(error, message)
-                    end = max(end, _offset(message))
-            level = messages[-1].error() is not None
-            messages = [message for message in messages if message.error() is None]
-        if messages:
-            end = max(end, _offset(messages[-1]) + 1)
+        while len(columns) < records:
+            wanted = min(_SLICE, records - len(columns))
+            messages = self._consumer.consume(wanted, seconds)
+            full = len(messages) == wanted
+            if any(map(Message.error, messages)):
+                end = max(end, *(self._end(message) for message in messages if message.error() is not None))
+                level = messages[-1].error() is not None
+                messages = [message for message in messages if message.error() is None]
+            columns.add(messages)
+            del messages
+            if not full or until.passed():
+                break
+            seconds = max(seconds, _FULL_SLICE_SECONDS)
+        end = max(end, columns.next_offset or 0)
         if end == self.next_offset and not level:
             return None
-        batch = self._columns(messages, end, level)
-        self.next_offset, self.leader_epoch = end, batch.leader_epoch
-        return batch
+        return self._batch(columns, end, level)
 
-    def _columns(self, messages: list[Message], end: int, level: bool) -> Batch:
-        count = len(messages)
-        payloads: list[bytes | None] = list(map(Message.value, messages))
-        first = _offset(messages[0]) if messages else end
-        if messages and _offset(messages[-1]) - first + 1 == count:
-            offsets = np.arange(first, first + count, dtype=np.int64)
-        else:
-            offsets = np.fromiter(map(Message.offset, messages), np.int64, count)
-        timestamps = np.fromiter(map(itemgetter(1), map(Message.timestamp, messages)), np.int64, count)
-        epoch = messages[-1].leader_epoch() if messages else None
-
-        def envelope(index: int) -> Envelope:
-            message = messages[index]
-            return Envelope(message.key(), _texts(message))
-
+    def _batch(self, columns: Columns, end: int, level: bool) -> Batch:
+        start, self.next_offset = self.next_offset, end
+        self.leader_epoch = max(self.leader_epoch, columns.leader_epoch if columns.leader_epoch is not None else -1)
         return Batch(
             shard=self.shard,
             topic=self.topic,
             partition=self.partition,
-            from_offset=self.next_offset,
+            from_offset=start,
             to_offset=end,
-            leader_epoch=self.leader_epoch if epoch is None else max(epoch, self.leader_epoch),
+            leader_epoch=self.leader_epoch,
             level=level,
-            payloads=payloads,
-            offsets=offsets,
-            timestamps=timestamps,
-            envelope=envelope,
-            markers=_markers(payloads, messages) if None in payloads else (),
+            payloads=columns.payloads,
+            offsets=columns.offsets,
+            timestamps=columns.timestamps,
+            envelope=columns.envelope,
+            markers=columns.markers(),
         )
 
-    def _judge(self, error: KafkaError, message: Message) -> None:
-        """End of partition is news, a lost offset or topic an error; the rest passes by itself."""
+    def _end(self, message: Message) -> int:
+        """The end offset that an end-of-partition event carries; a lost offset or topic is an error."""
+        error = message.error()
+        assert error is not None
         where = f"{self.topic}[{self.partition}]@{self.next_offset}"
         if error.code() == KafkaError._PARTITION_EOF:
-            return
+            return offset_of(message)
         if error.code() in _GONE:
             raise OffsetLost(f"{where}: {error.str()}")
         raise ServiceUnavailable(f"{where}: {error.str()}; nothing was lost; reading goes on when Kafka answers")
@@ -154,28 +154,3 @@ class Source:
 
 class OffsetLost(ServiceUnavailable):
     """The position cannot be read where it was; the shard is opened anew, and its checks name the cause."""
-
-
-def _offset(message: Message) -> int:
-    offset = message.offset()
-    assert offset is not None  # only messages that were never produced have none
-    return offset
-
-
-def _texts(message: Message) -> dict[str, str]:
-    headers = message.headers() or []
-    pairs = headers.items() if isinstance(headers, dict) else headers
-    return {
-        name: value if isinstance(value, str) else (value or b"").decode("utf-8", "replace") for name, value in pairs
-    }
-
-
-def _markers(payloads: list[bytes | None], messages: list[Message]) -> tuple[Marker, ...]:
-    found = []
-    for index, payload, message in zip(range(len(payloads)), payloads, messages, strict=True):
-        if payload is None:
-            headers = _texts(message)
-            if MARKER_HEADER in headers:
-                text = headers.get(EVENT_TIME_HEADER, "")
-                found.append(Marker(index, int(text) if text.lstrip("-").isdecimal() else None))
-    return tuple(found)
