@@ -104,6 +104,8 @@ class CsvRows:
             return None
         if b'"' in lines.data and (bool((_quotes(lines) % 2).any()) or _open_at_end(lines[-1], False)):
             return None
+        if lines.data.count(b"\r") != lines.data.count(b"\r\n"):  # the parser would end a row at each of the others
+            return None
         try:
             table, bad = self._parse(lines.data)
         except pa.ArrowInvalid:

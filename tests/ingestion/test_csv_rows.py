@@ -126,6 +126,15 @@ def test_no_cut_changes_rows_or_rejects(seed: int) -> None:
         assert read(data, most) == whole
 
 
+def test_a_line_too_many_does_not_make_up_for_one_too_few() -> None:
+    """A value over two lines and a carriage return in a third: as many rows for the parser as there are lines."""
+    data = b'id,n,x,s\na,1,1,A\nx"y,"2\n",5,A"\np,3,1,A\rq,4,2,A\nz,5,1,A\n'
+    good, bad = read(data)
+    assert [(number, row["id"]) for number, row in good] == [(2, "a"), (6, "z")]
+    assert [(line, reason) for line, reason, _ in bad] == [(3, "bad_enum"), (5, "bad_csv")]
+    assert read(data, 1) == (good, bad)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
