@@ -32,7 +32,9 @@ def connect(
         return psycopg.connect(
             libpq_url(url), autocommit=autocommit, options=options, application_name=application, connect_timeout=5
         )
-    except psycopg.ProgrammingError as error:
-        raise SettingsError(f"HEADRACE_POSTGRES_URL cannot be used: {error}") from error
+    except psycopg.ProgrammingError as error:  # libpq's text repeats the URL, with the password in it
+        raise SettingsError(
+            "HEADRACE_POSTGRES_URL cannot be used; write it as postgresql://user:password@host:port/database"
+        ) from error
     except psycopg.OperationalError as error:
         raise ServiceUnavailable(f"Postgres does not answer: {str(error).strip()}; run `headrace doctor`") from error

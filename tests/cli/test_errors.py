@@ -60,6 +60,8 @@ def test_wrong_use_is_one_line_with_a_remedy(arguments: list[str], says: str) ->
         ("HEADRACE_KAFKA_CONFIG", "{not json"),
         ("HEADRACE_POSTGRES_URL", "mysql://x"),
         ("HEADRACE_POSTGRES_URL", "postgresql://u:geheim@127.0.0.1:9/db"),
+        ("HEADRACE_POSTGRES_URL", "postgres//u:geheim@127.0.0.1/db"),
+        ("HEADRACE_POSTGRES_URL", "u:geheim@127.0.0.1/db"),
     ],
 )
 def test_a_bad_setting_is_one_line_without_secrets(variable: str, value: str) -> None:
