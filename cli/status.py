@@ -49,8 +49,8 @@ def status(as_json: bool) -> None:
     )
     show_table(
         "lag",
-        ["pipeline", "topic", "partition", "next offset", "end", "records", "seconds"],
-        [(x.pipeline, x.topic, x.partition, x.next_offset, x.end_offset, x.records, x.seconds) for x in lag],
+        ["pipeline", "topic", "partition", "next offset", "end", "records", "seconds", "end seen"],
+        [(x.pipeline, x.topic, x.partition, x.next_offset, x.end_offset, x.records, x.seconds, x.seen_at) for x in lag],
     )
     show_table(
         "shards that stand still", ["pipeline", "shard", "why"], [(e.pipeline, e.shard, e.error) for e in errors]
