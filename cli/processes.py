@@ -14,7 +14,7 @@ def worker() -> None:
 
 @worker.command("run")
 @click.argument("pipeline")
-@click.option("--worker", "worker_id", help="Name of this worker in the ledger; by default made from host and pid.")
+@click.option("--worker", "worker_id", help="Name of this worker in the ledger; by default made from the pipeline.")
 def worker_run(pipeline: str, worker_id: str | None) -> int:
     """Run one worker of PIPELINE until SIGTERM or Ctrl-C; it finishes its batch, commits and releases its shards.
 

@@ -9,6 +9,8 @@ import click
 from cli.options import SHARE
 from cli.output import json_option, show_json
 
+_ORDERS = "order-created-events"
+
 
 @click.group()
 def produce() -> None:
@@ -30,10 +32,14 @@ def produce_orders(events: int, rate: float, bad: float, seed: int, as_json: boo
     """
     from cli.catalog import load
     from cli.progress import ticking
+    from headrace.errors import UsageError
     from headrace.settings import settings
     from ingestion.produce import produce as run
 
-    topic = load().topics["order-created-events"]
+    topics = load().topics
+    if _ORDERS not in topics:
+        raise UsageError(f"no topic {_ORDERS} in this catalog; there is: {', '.join(sorted(topics)) or 'none'}")
+    topic = topics[_ORDERS]
     with ticking(events) as tick:
         report = run(topic, settings(), events=events, rate=rate, bad=bad, seed=seed, progress=tick)
     if as_json:

@@ -49,6 +49,8 @@ def run(options: Options) -> int:
     if options.report and not options.report.resolve().parent.is_dir():
         raise UsageError(f"--report: there is no folder {options.report.resolve().parent}; make it first")
     catalog = load()  # a wrong declaration ends the demo before anything starts
+    if TOPIC not in catalog.topics:
+        raise UsageError(f"the demo needs the topic {TOPIC}; unset HEADRACE_CATALOG or declare it there")
     home = Home()
     interruptible()
     with only_one(home):
