@@ -57,6 +57,37 @@ def test_every_setting_is_documented(name: str) -> None:
     assert f"`HEADRACE_{name.upper()}`" in (REFERENCE / "settings.md").read_text()
 
 
+def test_every_variable_that_the_code_names_is_documented() -> None:
+    root = REFERENCE.parents[1]
+    rooms = ["headrace", "schemas", "topology", "ledger", "assets", "ingestion", "stream_workers", "orchestration"]
+    code = "".join(file.read_text() for room in [*rooms, "stack", "cli"] for file in (root / room).rglob("*.py"))
+    named = set(re.findall(r"\bHEADRACE_[A-Z_]+[A-Z]\b", code))
+    documented = set(re.findall(r"\bHEADRACE_[A-Z_]+[A-Z]\b", (REFERENCE / "settings.md").read_text()))
+    assert len(named) > 10 and named <= documented
+
+
+def test_every_command_that_a_text_names_exists() -> None:
+    root = REFERENCE.parents[1]
+    files = [root / "README.md", root / "CHANGELOG.md", *(root / "docs").rglob("*.md")]
+    for room in (
+        "headrace",
+        "schemas",
+        "topology",
+        "ledger",
+        "ingestion",
+        "stream_workers",
+        "orchestration",
+        "stack",
+        "cli",
+    ):
+        files += (root / room).rglob("*.py")
+    text = " ".join(re.sub(r'["\']\s*\n\s*f?["\']', "", file.read_text()) for file in files)
+    groups = {path.rsplit(" ", 1)[0] for path in ALL}
+    named = set(re.findall(r"`(headrace [a-z]+(?: [a-z]+)?)(?= |`)", text))
+    assert len(named) > 15
+    assert not {name for name in named if not {name, name.rsplit(" ", 1)[0]} & {*ALL, *groups - {"headrace"}}}
+
+
 def test_every_decision_is_in_the_index() -> None:
     folder = REFERENCE.parent / "adr"
     index = (folder / "README.md").read_text()
