@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         default=3.0, gt=0, le=600, description="between two looks at topic identity and retention"
     )
     transaction_records: int = Field(
-        default=20_000, ge=1, le=1_000_000, description="most records in one ingest transaction"
+        default=50_000, ge=1, le=1_000_000, description="most records in one ingest transaction"
     )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
     failpoints: str = Field(default="", description="test switch: name:action[:nth],...; empty in production")
