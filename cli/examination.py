@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from cli.ledger_access import reading
 from headrace.errors import HeadraceError
+from headrace.logging import redact
+from headrace.proxy import spare_loopback
 from headrace.settings import Settings, load
 from stack import Finding
 from stack import doctor as look_at_machine
@@ -39,13 +41,13 @@ class _Problem(Exception):
 
 def _look(name: str, probe: Callable[[Settings], str], settings: Settings) -> Finding:
     try:
-        return Finding(name, True, probe(settings))
+        return Finding(name, True, redact(probe(settings)))
     except _Problem as problem:
-        return Finding(name, False, str(problem), problem.remedy)
+        return Finding(name, False, redact(str(problem)), problem.remedy)
     except HeadraceError as error:
-        return Finding(name, False, " ".join(str(error).split()), "headrace up")
+        return Finding(name, False, redact(" ".join(str(error).split())), "headrace up")
     except Exception as error:  # a doctor that falls over helps nobody
-        return Finding(name, False, f"{type(error).__name__}: {' '.join(str(error).split())}", "headrace up")
+        return Finding(name, False, redact(f"{type(error).__name__}: {' '.join(str(error).split())}"), "headrace up")
 
 
 def _declarations(_settings: Settings) -> str:
@@ -73,6 +75,7 @@ def _kafka(settings: Settings) -> str:
 def _registry(settings: Settings) -> str:
     import requests
 
+    spare_loopback()
     url = settings.need_registry().rstrip("/")
     try:
         answer = requests.get(f"{url}/subjects", timeout=5)

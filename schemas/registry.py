@@ -9,6 +9,8 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from headrace.errors import DeclarationError, SchemaIncompatible, SchemaNotFound, ServiceUnavailable
+from headrace.logging import redact
+from headrace.proxy import spare_loopback
 from schemas.avro import AvroSchema, parse
 from schemas.resolve import align
 
@@ -27,7 +29,8 @@ class Registry:
     """A registry at a URL; `config`: options of the Confluent client (basic auth, TLS, timeouts)."""
 
     def __init__(self, url: str, config: Mapping[str, Any] | None = None) -> None:
-        self._url = url
+        self._url = redact(url)  # for messages: basic auth may be part of it
+        spare_loopback()
         self._client = SchemaRegistryClient({"url": url, **_DEFAULTS, **(config or {})})
         self._known: dict[int, AvroSchema] = {}
 
@@ -103,9 +106,8 @@ class Registry:
                 raise ServiceUnavailable(f"registry {self._url} answers with an error: {error}") from error
             raise
         except Exception as error:  # the HTTP client's errors, whichever of its two implementations is installed
-            raise ServiceUnavailable(
-                f"registry {self._url} does not answer ({type(error).__name__}: {error}); run `headrace doctor`"
-            ) from error
+            why = f"{type(error).__name__}: {redact(str(error))}"
+            raise ServiceUnavailable(f"registry {self._url} does not answer ({why}); run `headrace doctor`") from error
 
 
 def _avro(found: Schema, place: str) -> AvroSchema:

@@ -129,7 +129,7 @@ def _addresses(settings: Settings, webserver: Webserver, location: Location) -> 
     return {
         "Dagster, the lineage graph": f"{webserver.url}/assets/kafka/{TOPIC}?view=lineage",
         "Dagster, the runs": f"{webserver.url}/runs",
-        "schema registry": f"{settings.need_registry().rstrip('/')}/subjects",
+        "schema registry": f"{redact(settings.need_registry()).rstrip('/')}/subjects",
         "Kafka": settings.need_kafka(),
         "Postgres": f'psql "{redact(settings.need_postgres())}" (the password is in {configuration.endpoints_file()})',
     }

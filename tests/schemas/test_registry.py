@@ -73,3 +73,7 @@ def test_no_registry_is_a_transient_error() -> None:
     registry = Registry(f"http://127.0.0.1:{port}", {"max.retries": 0})
     with pytest.raises(ServiceUnavailable, match="headrace doctor"):
         registry.schema(1)
+    registry = Registry(f"http://me:geheim@127.0.0.1:{port}", {"max.retries": 0})
+    with pytest.raises(ServiceUnavailable) as caught:
+        registry.schema(1)
+    assert "geheim" not in str(caught.value)
