@@ -67,6 +67,7 @@ select customer, product, status, amount::double as amount, try_cast(stamp as ti
   case
     when moment is null then 'bad_time'
     when not regexp_matches(stamp, '(Z|[+-][0-9]{2}:?[0-9]{2})$') then 'no_time_zone'
+    when moment < timestamptz '2026-01-01 00:00:00+00' then 'before_start'
     when not isfinite(amount::double) then 'not_finite:orderAmount'
     when not amount::double > 0 then 'require:positive_amount'
   end as reason

@@ -25,6 +25,7 @@ o8,c2,p2,1,-7.5,2026-01-05T10:00:00Z,FAILED
 o9,c2,p2,1,NaN,2026-01-05T10:00:00Z,FAILED
 o10,c2,p2,1,1,yesterday,FAILED
 o11,c2,p2,1,1,2026-01-05T10:00:00,FAILED
+o12,c2,p2,1,1,2026-01-01T00:59:59+01:00,FAILED
 """
 ORDER = {
     "orderId": "j1",
@@ -65,13 +66,14 @@ def files(tmp_path: Path) -> list[Path]:
 
 def test_counts_every_line_once(files: list[Path]) -> None:
     with Recomputation(files) as expected:
-        assert expected.lines() == 15
+        assert expected.lines() == 16
         assert expected.rejected() == {"missing_column": 2, "wrong_type": 2, "bad_enum": 1, "bad_json": 1}
         assert expected.dead_letters() == {
             "require:positive_amount": 1,
             "not_finite:orderAmount": 1,
             "bad_time": 1,
             "no_time_zone": 1,
+            "before_start": 1,
         }
 
 
