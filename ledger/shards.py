@@ -86,6 +86,14 @@ def start(db: Connection, claim: Claim, topic: str, partition: int, topic_id: st
     )
 
 
+def epochs(db: Connection, table_versions: Sequence[str]) -> dict[tuple[str, int], int]:
+    """Epoch by table version and shard, as the ledger has them now."""
+    rows = db.execute(
+        "select table_version, shard, epoch from ledger.shards where table_version = any(%s)", (list(table_versions),)
+    )
+    return {(version, shard): epoch for version, shard, epoch in rows}
+
+
 def note(db: Connection, table_versions: Sequence[str], shard: int, error: str | None) -> None:
     """Keep the reason why a shard stands still (None: it runs) where `headrace status` finds it."""
     db.execute(

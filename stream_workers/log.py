@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from headrace.errors import ServiceUnavailable, Terminal
 from headrace.settings import Settings
 
-_TIMEOUT = 10.0
+_TIMEOUT = 5.0
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the client's own annotations are incomplete
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -42,7 +42,7 @@ class LogState:
 
 
 class LogAdmin:
-    """Questions to the broker; every answer is awaited for at most ten seconds."""
+    """Questions to the broker; every answer is awaited for at most five seconds."""
 
     def __init__(self, settings: Settings) -> None:
         self._admin = AdminClient(settings.kafka())

@@ -38,6 +38,7 @@ from stream_workers.prefetch import Fetched, Prefetch
 from stream_workers.routing import Forced, Poison, Router
 from stream_workers.source import Source
 from stream_workers.steps import Step
+from stream_workers.versions import register
 from stream_workers.watch import Watch
 from topology.program import PipelineProgram
 
@@ -120,8 +121,7 @@ class Loop:
             raise
         except Fenced as error:
             log.warning("%s", error)
-            self._drop(owned.state.shard)
-            claims.forget(owned.state.shard)
+            self._lose(claims, owned.state.shard)
         except Exception as error:  # any other failure concerns this shard alone
             self._trouble(db, owned.state.shard, error)
 
@@ -175,6 +175,11 @@ class Loop:
         for shard in claims.tick(db):
             self._drop(shard)
             self._waiting.pop(shard, None)
+        current = shards.epochs(db, list(self._programs)) if self._owned else {}
+        for shard, owned in list(self._owned.items()):
+            if any(current.get((t.version_id, shard)) != t.epoch for t in owned.state.tables.values()):
+                log.warning("claimed by another worker, or built anew: %s", fields(shard=shard))
+                self._lose(claims, shard)
         for shard, problem in watch.problems().items():
             if shard in self._owned:
                 self._trouble(db, shard, problem)
@@ -184,6 +189,7 @@ class Loop:
 
     def _open(self, db: Connection, shard: int) -> None:
         try:
+            register(db, self.program)  # a rebuild has dropped what the start of the process made
             state, topic_id = open_shard(db, self.kafka, self.program, shard, self.worker)
             self.failpoints.hit(Step.CLAIMED)
             source = Source(
@@ -213,10 +219,15 @@ class Loop:
         log.error("%s", fields(shard=shard, error=self.last_error), exc_info=None if known else error)
         shards.note(db, sorted(self._programs), shard, self.last_error)
 
-    def _drop(self, shard: int) -> None:
+    def _drop(self, shard: int, *, ours: bool = True) -> None:
         owned = self._owned.pop(shard, None)
         if owned is not None:
-            self.prefetch.drop(owned.source)
+            self.prefetch.drop(owned.source, ours=ours)
+
+    def _lose(self, claims: Claims, shard: int) -> None:
+        """The shard has another epoch by now: forget it; the lease, if it is still ours, runs out."""
+        self._drop(shard, ours=False)
+        claims.forget(shard)
 
     def drop_all(self) -> None:
         """Throw all memory away: the connection to Postgres was lost."""

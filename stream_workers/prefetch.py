@@ -42,12 +42,12 @@ class Prefetch:
         with self._lock:
             self._sources[source] = -1
 
-    def drop(self, source: Source) -> None:
-        """Stop reading a source; the thread closes it."""
+    def drop(self, source: Source, *, ours: bool = True) -> None:
+        """Stop reading a source; the thread closes it, telling the group its offset only while the shard is ours."""
         with self._lock:
             committed = self._sources.pop(source, None)
             if committed is not None:
-                self._leaving.append((source, committed))
+                self._leaving.append((source, committed if ours else -1))
 
     def committed(self, source: Source, next_offset: int) -> None:
         """The ledger stands at `next_offset`; the thread passes it on to Kafka's group."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from headrace.clock import SYSTEM_CLOCK, Clock
 from headrace.errors import ServiceUnavailable
 from headrace.settings import Settings
 from ledger import connect, table_versions
@@ -12,17 +13,20 @@ from stream_workers.source import group_id
 from topology.program import PipelineProgram
 
 _TIMEOUT = 10.0
+_NOTICE_SECONDS = 2.0  # by then running workers have seen the new epoch and tell the group nothing old any more
 
 
-def rebuild(program: PipelineProgram, settings: Settings) -> list[str]:
+def rebuild(program: PipelineProgram, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> list[str]:
     """Forget rows and positions of the pipeline's tables and read the topic from its first kept record again.
 
     Running workers are fenced by it and begin anew. Dead letters of the old versions go too: the log names them again.
     Returns the table versions that were dropped.
     """
-    _forget_hints(program, settings)
     with connect(settings.need_postgres()) as db:
-        return table_versions.drop(db, program.name)
+        dropped = table_versions.drop(db, program.name)
+    clock.wait(_NOTICE_SECONDS)
+    _forget_hints(program, settings)
+    return dropped
 
 
 def accept(program: PipelineProgram, settings: Settings) -> dict[int, int]:
@@ -52,5 +56,6 @@ def _forget_hints(program: PipelineProgram, settings: Settings) -> None:
     except KafkaException as error:
         if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
             raise ServiceUnavailable(
-                f"Kafka did not delete group {group}: {error.args[0].str()}; nothing was changed"
+                f"Kafka did not delete group {group}: {error.args[0].str()};"
+                " the tables are dropped; run the command again"
             ) from error

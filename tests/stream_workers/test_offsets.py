@@ -59,6 +59,15 @@ def test_topic_recreated_under_a_stopped_worker(rig: Rig, seed: int, monkeypatch
     rig.verify()
 
 
+def test_rebuilt_under_a_running_worker_that_is_level(rig: Rig, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.produce(seed, 2000, ["negative", "nan"])
+    rig.start()
+    rig.wait(rig.level)
+    remedy.rebuild(_program(rig, monkeypatch), settings.load())
+    rig.wait(lambda: bool(rig.query("select 1 from ledger.table_versions")) and rig.level())
+    rig.verify()
+
+
 def test_topic_recreated_under_a_running_worker(rig: Rig, seed: int) -> None:
     rig.produce(seed, 2000)
     rig.start()
