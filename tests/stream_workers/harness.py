@@ -78,6 +78,14 @@ class Rig:
             producer.commit_transaction()
             self.sent.messages += part
 
+    def send(self, messages: list[Message]) -> None:
+        """Send these in one transaction."""
+        producer = self._producer()
+        producer.begin_transaction()
+        self._send(producer, messages)
+        producer.commit_transaction()
+        self.sent.messages += messages
+
     def mark_end(self, event_time: int) -> None:
         """End-of-input markers in every partition."""
         producer = self._producer()

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import random
+
+from tests.stream_workers import orders
 from tests.stream_workers.harness import Rig
-from tests.stream_workers.orders import BAD
+from tests.stream_workers.orders import BAD, Message
 
 _MARCH = 1_772_582_400_000_000  # 2026-03-04T00:00:00Z in microseconds
 
@@ -42,3 +45,27 @@ def test_a_drained_worker_leaves_its_shards_and_the_group_offsets(rig: Rig, seed
     rig.start()
     rig.wait(rig.level)
     rig.verify()
+
+
+def test_poison_is_found_by_halving_and_its_neighbours_are_applied(rig: Rig, seed: int) -> None:
+    """Sums that Postgres cannot hold: each amount alone looks right, in DuckDB and in the schema."""
+    rich = {"customerId": "rich", "productId": "gold", "orderAmount": 9e15, "status": "COMPLETED"}
+    fitting, poison = 10, 20  # 10 x 9e17 cents fit into a bigint, the eleventh does not
+    records = [orders.order(random.Random(seed), 10**6 + n) | rich for n in range(fitting + poison)]
+    rig.produce(seed, 500)
+    rig.send([Message("good", b"rich", orders.encode(rig.schema_id, record), record) for record in records])
+    rig.produce(seed + 1, 500)
+    del rig.sent.messages[500 + fitting : 500 + fitting + poison]
+    rig.start()
+    rig.wait(rig.level)
+    rig.verify_tables()
+    letters = rig.query(
+        'select d.table_version, count(*), min(d.reason), max(d.reason), max(r."offset") - min(r."offset")'
+        " from ledger.dead_letters d join ledger.dead_letter_records r using (record_id) group by 1"
+    )
+    assert len(letters) == 2
+    assert {letter[1:] for letter in letters} == {(poison, "rejected:22003", "rejected:22003", poison - 1)}
+    assert (
+        rig.query("select sum(dead_lettered), sum(applied + filtered) from ledger.positions group by table_version")
+        == [(poison, 1000 + fitting)] * 2
+    )
