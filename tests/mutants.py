@@ -1,7 +1,7 @@
 """Planted bugs: each must turn its test red. `make mutants` runs them; `--list` names them.
 
 A mutant is one textual change to a copy of the tree. A test that stays green under its mutant would not have noticed
-the bug, and the run fails.
+the bug, and the run fails. The same tests have to be green without a bug first.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,27 +61,27 @@ MUTANTS = (
 )
 
 
-def _try(mutant: Mutant) -> tuple[bool, str]:
-    """(caught, last lines of the test run)."""
+def _try(mutants: Sequence[Mutant], tests: Sequence[str]) -> tuple[int, str]:
+    """Exit code and last lines of the tests, in a copy of the tree with these bugs planted."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         tree = Path(folder) / "tree"
         shutil.copytree(ROOT, tree, ignore=_LEFT_OUT)
-        file = tree / mutant.file
-        text = file.read_text()
-        for old, new in mutant.edits:
-            assert text.count(old) == 1, f"{mutant.name}: its place in {mutant.file} is gone; plant it anew"
-            text = text.replace(old, new)
-        file.write_text(text)
+        for mutant in mutants:
+            file = tree / mutant.file
+            text = file.read_text()
+            for old, new in mutant.edits:
+                assert text.count(old) == 1, f"{mutant.name}: its place in {mutant.file} is gone; plant it anew"
+                text = text.replace(old, new)
+            file.write_text(text)
         run = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", mutant.test],
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
             cwd=tree,
             env={**os.environ, "PYTHONPATH": str(tree)},
             capture_output=True,
             text=True,
             check=False,
         )
-    # 1: tests ran and failed; anything else (5: nothing collected, 2: interrupted, 4: usage) caught nothing
-    return run.returncode == 1 and "failed" in run.stdout, "\n".join(run.stdout.splitlines()[-15:])
+    return run.returncode, "\n".join(run.stdout.splitlines()[-15:])
 
 
 def main() -> int:
@@ -92,18 +93,24 @@ def main() -> int:
     unknown = set(given.names) - {mutant.name for mutant in MUTANTS}
     if unknown:
         parser.error(f"no mutant named {', '.join(sorted(unknown))}; see --list")
-    survivors = []
-    for mutant in MUTANTS:
-        if given.list:
+    chosen = [mutant for mutant in MUTANTS if not given.names or mutant.name in given.names]
+    if given.list:
+        for mutant in chosen:
             print(f"{mutant.name:30} {mutant.file:40} {mutant.test}")
-        elif not given.names or mutant.name in given.names:
-            began = time.monotonic()
-            caught, tail = _try(mutant)
-            verdict = "caught  " if caught else "SURVIVED"
-            print(f"{verdict} {mutant.name} ({time.monotonic() - began:.0f} s)", flush=True)
-            if not caught:
-                survivors.append(mutant.name)
-                print(tail)
+        return 0
+    code, tail = _try((), [mutant.test for mutant in chosen])
+    if code:
+        print(f"the tests are red without any planted bug; nothing was tried\n{tail}")
+        return 1
+    survivors = 0
+    for mutant in chosen:
+        began = time.monotonic()
+        code, tail = _try((mutant,), (mutant.test,))
+        caught = code == 1  # tests ran and failed; anything else (5: none collected, 2: interrupted) caught nothing
+        print(f"{'caught  ' if caught else 'SURVIVED'} {mutant.name} ({time.monotonic() - began:.0f} s)", flush=True)
+        if not caught:
+            survivors += 1
+            print(tail)
     return 1 if survivors else 0
 
 
