@@ -1,10 +1,9 @@
-"""Time, passed in: production code takes a `Clock`, tests set one by hand."""
+"""Time, passed in: production code takes a `Clock`, tests may give their own."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -38,27 +37,6 @@ class SystemClock:
     def wait(self, seconds: float) -> None:
         """Sleep."""
         time.sleep(seconds)
-
-
-@dataclass
-class ManualClock:
-    """A clock that moves only when told to; `wait` moves it."""
-
-    at: datetime = field(default_factory=lambda: datetime(2026, 1, 1, tzinfo=UTC))
-    elapsed: float = 0.0
-
-    def now(self) -> datetime:
-        """The time it was set to."""
-        return self.at
-
-    def monotonic(self) -> float:
-        """Seconds waited so far."""
-        return self.elapsed
-
-    def wait(self, seconds: float) -> None:
-        """Move on by `seconds`, at once."""
-        self.at += timedelta(seconds=seconds)
-        self.elapsed += seconds
 
 
 SYSTEM_CLOCK: Clock = SystemClock()

@@ -118,10 +118,6 @@ class Settings(BaseSettings):
         url = self.postgres_url.get_secret_value() if self.postgres_url else None
         return _needed(url, "Postgres", "HEADRACE_POSTGRES_URL")
 
-    def need_dagster(self) -> str:
-        """The webserver's address, or an error that says how to get one."""
-        return _needed(self.dagster_url, "Dagster webserver", "HEADRACE_DAGSTER_URL")
-
     def kafka(self, **options: Any) -> dict[str, Any]:
         """Configuration of a librdkafka client: the address, the passed-through options, then `options`."""
         given = {key.replace("_", "."): value for key, value in options.items()}

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewT
 from headrace.settings import Settings
 from ingestion.producer import explain
 from schemas import avro
-from schemas.registry import Registry
+from schemas.registry import Registry, subject_of
 from topology import Topic, duration
 
 _SECONDS = 30.0
@@ -56,7 +56,7 @@ def provision(settings: Settings, topics: Sequence[Topic]) -> Report:
     is produced. Differences in partitions or retention are reported as drift; nothing that exists is altered.
     """
     registry = Registry(settings.need_registry(), settings.registry_config)
-    ids = {topic.name: registry.register(f"{topic.name}-value", avro.load(topic.schema)) for topic in topics}
+    ids = {topic.name: registry.register(subject_of(topic.name), avro.load(topic.schema)) for topic in topics}
     admin = AdminClient({**settings.kafka(), "log_level": 0})
     try:
         present = set(admin.list_topics(timeout=_SECONDS).topics)
