@@ -35,11 +35,15 @@ class Position:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claimed shard of one table version; `positions` by topic, empty at its first start."""
+    """A claimed shard of one table version; `positions` by topic, empty at its first start.
+
+    born: when the version was registered in this ledger, which tells one build of a table from the next.
+    """
 
     table_version: str
     shard: int
     epoch: int
+    born: str
     positions: Mapping[str, Position]
 
 
@@ -68,7 +72,11 @@ def _claim_one(db: Connection, version: str, shard: int, worker: str) -> Claim:
     row = db.execute(sql("shard_claim"), key).fetchone()
     assert row is not None  # inserted above, in the same transaction
     positions = {r[0]: Position(*r) for r in db.execute(sql("position_read"), key)}
-    return Claim(version, shard, row[0], positions)
+    born = db.execute(
+        "select created_at::text from ledger.table_versions where table_version = %s", (version,)
+    ).fetchone()
+    assert born is not None  # the shard's row refers to it
+    return Claim(version, shard, row[0], born[0], positions)
 
 
 def start(db: Connection, claim: Claim, topic: str, partition: int, topic_id: str, first_offset: int) -> None:

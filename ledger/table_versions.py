@@ -52,6 +52,14 @@ def drop(db: Connection, pipeline: str) -> list[str]:
     return [row[0] for row in found]
 
 
+def born(db: Connection, pipeline: str) -> str:
+    """When the first of the pipeline's versions was registered, in the form of `shards.Claim.born`; empty for none."""
+    row = db.execute(
+        "select min(created_at)::text from ledger.table_versions where pipeline = %s", (pipeline,)
+    ).fetchone()
+    return (row[0] if row else None) or ""
+
+
 def positions(db: Connection, pipeline: str, topic: str) -> dict[int, int]:
     """The furthest offset of the pipeline's tables by partition."""
     rows = db.execute(

@@ -72,6 +72,14 @@ class Registry:
         self._set_backward(subject)
         return schema_id
 
+    def need_schemas(self) -> None:
+        """`SchemaNotFound` when the registry holds no schema at all: every record would be of an unknown one."""
+        if not self._must(self._client.get_subjects):
+            raise SchemaNotFound(
+                f"the registry {self._url} holds no schema; nothing was read; check HEADRACE_REGISTRY_URL,"
+                " or run `headrace provision`"
+            )
+
     def compatibility(self, subject: str) -> str | None:
         """The subject's compatibility rule, None while it has none of its own."""
         found = self._ask(lambda: self._client.get_compatibility(subject))

@@ -62,9 +62,12 @@ class Batch:
         """Delivered records, markers included."""
         return len(self.payloads)
 
-    def moment(self, index: int) -> datetime:
-        """Kafka timestamp of a record."""
-        return datetime.fromtimestamp(int(self.timestamps[index]) / 1000, UTC)
+    def moment(self, index: int) -> datetime | None:
+        """Kafka timestamp of a record, None where it is no date that Postgres and Python can hold."""
+        try:
+            return datetime.fromtimestamp(int(self.timestamps[index]) / 1000, UTC)
+        except (ValueError, OverflowError, OSError):
+            return None
 
     def cut(self, start: int, stop: int) -> Batch:
         """The part [start, stop) in offsets."""

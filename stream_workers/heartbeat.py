@@ -79,8 +79,9 @@ class Heartbeat:
                     self._url, options="-c timezone=UTC -c statement_timeout=5s", application="headrace heartbeat"
                 )
                 self._beat(db)
-            except (psycopg.Error, Transient) as error:
-                log.warning("no heartbeat: %s", str(error).strip())
+            except Exception as error:  # the thread must outlive whatever one beat meets
+                known = isinstance(error, (psycopg.Error, Transient))
+                log.warning("no heartbeat: %s", str(error).strip(), exc_info=None if known else error)
                 if db is not None:
                     db.close()
                 db = None

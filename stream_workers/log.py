@@ -68,12 +68,12 @@ class LogAdmin:
             ) from error
         return LogState(topic, str(described.topic_id), edges[0], edges[1])
 
-    def committed(self, group: str, topic: str, partition: int) -> int | None:
-        """Offset of a group in a partition, None when it has none."""
+    def committed(self, group: str, topic: str, partition: int) -> tuple[int, str] | None:
+        """Offset of a group in a partition with its metadata, None when it has none."""
         asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition)])
         try:
             answer = self._admin.list_consumer_group_offsets([asked], request_timeout=_TIMEOUT)[group].result()
         except KafkaException as error:
             raise ServiceUnavailable(f"Kafka does not answer about group {group}: {error.args[0].str()}") from error
-        offset = answer.topic_partitions[0].offset
-        return int(offset) if offset >= 0 else None
+        found = answer.topic_partitions[0]
+        return (int(found.offset), found.metadata or "") if found.offset >= 0 else None

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import duckdb
 import psycopg
 
 from headrace.clock import Clock
@@ -45,7 +46,7 @@ from topology.program import PipelineProgram
 log = logging.getLogger(__name__)
 
 _TEND_SECONDS = 0.5
-_BLOCKED_SECONDS = 10.0  # a shard that needs a person is looked at again this often
+_BLOCKED_SECONDS = 5.0  # a shard that needs a person is looked at again this often
 _BACKOFF_SECONDS = (0.1, 5.0)
 
 
@@ -193,7 +194,14 @@ class Loop:
             state, topic_id = open_shard(db, self.kafka, self.program, shard, self.worker)
             self.failpoints.hit(Step.CLAIMED)
             source = Source(
-                self.settings, self.program.name, shard, state.topic, shard, state.next_offset, state.leader_epoch
+                self.settings,
+                self.program.name,
+                shard,
+                state.topic,
+                shard,
+                state.next_offset,
+                state.leader_epoch,
+                state.born,
             )
         except (psycopg.OperationalError, psycopg.InterfaceError):
             raise
@@ -203,6 +211,7 @@ class Loop:
         self._owned[shard] = Owned(state, source, topic_id)
         self.prefetch.add(source)
         shards.note(db, sorted(state.tables), shard, None)
+        self.last_error = None
         log.info("reading %s", fields(topic=state.topic, shard=shard, offset=state.next_offset))
 
     def _trouble(self, db: Connection, shard: int, error: Exception) -> None:
@@ -214,6 +223,8 @@ class Loop:
             pause = min(_BACKOFF_SECONDS[1], 2 * before.pause if before else _BACKOFF_SECONDS[0])
         self._waiting[shard] = Waiting(self.clock.monotonic() + pause, pause)
         self.last_error = str(error) or type(error).__name__
+        if isinstance(error, duckdb.Error):
+            self._router = Router(self.program)  # a database that failed once may be invalid from then on
         gc.collect()  # tracebacks hold batches in cycles, and the collector is off
         known = isinstance(error, HeadraceError)
         log.error("%s", fields(shard=shard, error=self.last_error), exc_info=None if known else error)

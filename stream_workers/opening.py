@@ -1,8 +1,8 @@
 """Opening a shard: the one path for start, claim, error and ambiguity (engine rule B3).
 
 1. Raise the epoch: waits for a commit in flight, fences every later one of an old owner.
-2. Read where each table stands; begin at the first kept offset where a table has never read the partition.
-3. Compare with the log: same topic, same partition count, position neither deleted nor beyond the end, group not ahead.
+2. Look at the log; begin at the first kept offset where a table has never read the partition.
+3. Compare: same topic, same partition count, position neither deleted nor beyond the end, group not ahead.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ class TableState:
 
 @dataclass
 class ShardState:
-    """A claimed shard: its tables by version id, and the topic they read."""
+    """A claimed shard: its tables by version id, and the topic they read. `born` names this build of the tables."""
 
     shard: int
     topic: str
+    born: str
     tables: dict[str, TableState] = field(default_factory=dict)
 
     @property
@@ -56,42 +57,48 @@ def open_shard(
     Raises an `OffsetError` when log and ledger disagree, and resets nothing.
     """
     topic = program.topic.name
-    log = kafka.describe(topic)
+    claims = shards.claim(db, sorted(table.version_id for table in program.tables), shard, worker)
+    log = kafka.describe(topic)  # after the claim: the old owner can no longer move a position beyond the end seen here
     if log.partitions != program.topic.partitions:
         raise PartitionsChanged(
             f"{topic} has {log.partitions} partitions, the declaration says {program.topic.partitions};"
             f" nothing was consumed; declare partitions={log.partitions}"
             f" and run `headrace pipeline rebuild {program.name}`"
         )
-    versions = {table.version_id for table in program.tables}
-    claims = shards.claim(db, sorted(versions), shard, worker)
     with db.transaction():
         for claim in claims:
             if topic not in claim.positions:
                 shards.start(db, claim, topic, shard, log.topic_id, log.low[shard])
-    hint = kafka.committed(group_id(program.name), topic, shard)
-    state = ShardState(shard, topic)
+    state = ShardState(shard, topic, min(claim.born for claim in claims))
     for claim in claims:
         position = claim.positions.get(topic)
-        next_offset = position.next_offset if position else log.low[shard]
         if position:
             compare(position, log, program.name)
         state.tables[claim.table_version] = TableState(
             claim.table_version,
             claim.epoch,
-            next_offset,
+            position.next_offset if position else log.low[shard],
             position.watermark if position else None,
             position.ended if position else None,
             position.leader_epoch if position else -1,
         )
-    furthest = max(table.next_offset for table in state.tables.values())
-    if hint is not None and hint > furthest:
-        raise LedgerBehindKafka(
-            f"{topic}[{shard}]: the ledger stands at offset {furthest}, but work up to {hint} was committed before:"
-            f" Postgres was restored to an older state; nothing was consumed; to go on from the ledger's rows run"
-            f" `headrace pipeline accept {program.name}`, to start over `headrace pipeline rebuild {program.name}`"
-        )
+    _compare_hint(kafka, state, program.name)
     return state, log.topic_id
+
+
+def _compare_hint(kafka: LogAdmin, state: ShardState, pipeline: str) -> None:
+    """The group's offset follows the ledger: when it is ahead, the ledger has gone back in time (engine rule B8)."""
+    hint = kafka.committed(group_id(pipeline), state.topic, state.shard)
+    if hint is None or hint[1] != state.born:
+        return  # no work was committed yet for this build of the tables
+    furthest = max(table.next_offset for table in state.tables.values())
+    if hint[0] > furthest:
+        raise LedgerBehindKafka(
+            f"{state.topic}[{state.shard}]: the ledger stands at offset {furthest}, but work up to {hint[0]} was"
+            " committed before: Postgres was restored to an older state; nothing was consumed; to go on from the"
+            f" ledger's rows run `headrace pipeline accept {pipeline}`,"
+            f" to start over `headrace pipeline rebuild {pipeline}`"
+        )
 
 
 def compare(position: shards.Position, log: LogState, pipeline: str) -> None:

@@ -6,6 +6,7 @@ happens after the queue, in the loop. A batch whose source is no longer the shar
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from queue import Empty, Full, Queue
 
 from stream_workers.batch import Batch
 from stream_workers.source import Source
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Prefetch:
                 leaving, self._leaving = self._leaving, []
                 sources = list(self._sources.items())
             for source, committed in leaving:
-                source.close(committed)
+                _close(source, committed)
             if not sources:
                 self._stop.wait(0.02)
             for source, committed in sources:
@@ -82,7 +85,7 @@ class Prefetch:
         with self._lock:
             closing = [*self._leaving, *self._sources.items()]
         for source, committed in closing:
-            source.close(committed)
+            _close(source, committed)
 
     def _read(self, source: Source, committed: int, seconds: float) -> None:
         try:
@@ -99,3 +102,10 @@ class Prefetch:
                 return
             except Full:
                 continue
+
+
+def _close(source: Source, committed: int) -> None:
+    try:
+        source.close(committed)
+    except Exception:  # nothing depends on it, and the other sources have to be read
+        log.exception("closing %s[%s] failed", source.topic, source.partition)

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from headrace.clock import SYSTEM_CLOCK, Clock
 from headrace.errors import ServiceUnavailable
 from headrace.settings import Settings
 from ledger import connect, table_versions
+from stream_workers import versions
 from stream_workers.source import group_id
 from topology.program import PipelineProgram
 
 _TIMEOUT = 10.0
-_NOTICE_SECONDS = 2.0  # by then running workers have seen the new epoch and tell the group nothing old any more
 
 
-def rebuild(program: PipelineProgram, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> list[str]:
+def rebuild(program: PipelineProgram, settings: Settings) -> list[str]:
     """Forget rows and positions of the pipeline's tables and read the topic from its first kept record again.
 
-    Running workers are fenced by it and begin anew. Dead letters of the old versions go too: the log names them again.
-    Returns the table versions that were dropped.
+    Drops the old versions and registers the declared ones in one transaction: running workers are fenced, those of the
+    same declaration begin anew, those of another are refused. Dead letters of the old versions go too: the log names
+    them again. The group's offsets need no care, they carry the build they belong to. Returns the versions dropped.
     """
-    with connect(settings.need_postgres()) as db:
+    with connect(settings.need_postgres()) as db, db.transaction():
         dropped = table_versions.drop(db, program.name)
-    clock.wait(_NOTICE_SECONDS)
-    _forget_hints(program, settings)
+        versions.register(db, program)
     return dropped
 
 
@@ -36,8 +35,9 @@ def accept(program: PipelineProgram, settings: Settings) -> dict[int, int]:
     """
     with connect(settings.need_postgres()) as db:
         at = table_versions.positions(db, program.name, program.topic.name)
+        born = table_versions.born(db, program.name)
     group = group_id(program.name)
-    offsets = [TopicPartition(program.topic.name, partition, offset) for partition, offset in at.items()]
+    offsets = [TopicPartition(program.topic.name, partition, offset, born) for partition, offset in at.items()]
     try:
         admin = AdminClient(settings.kafka())
         admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, offsets)], request_timeout=_TIMEOUT)[
@@ -46,16 +46,3 @@ def accept(program: PipelineProgram, settings: Settings) -> dict[int, int]:
     except KafkaException as error:
         raise ServiceUnavailable(f"Kafka did not take the offsets of group {group}: {error.args[0].str()}") from error
     return at
-
-
-def _forget_hints(program: PipelineProgram, settings: Settings) -> None:
-    group = group_id(program.name)
-    try:
-        admin = AdminClient(settings.kafka())  # kept in a name: its answer never comes once it is garbage
-        admin.delete_consumer_groups([group], request_timeout=_TIMEOUT)[group].result()
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
-            raise ServiceUnavailable(
-                f"Kafka did not delete group {group}: {error.args[0].str()};"
-                " the tables are dropped; run the command again"
-            ) from error

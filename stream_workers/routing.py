@@ -21,6 +21,9 @@ from topology.program import PipelineProgram, TableProgram
 _NEVER = np.iinfo(np.int64).min
 _DAY = 86_400_000_000
 
+# Errors that a record can cause. Any other (out of memory, an invalidated database) is no record's fault.
+_OF_THE_DATA = (duckdb.DataError, duckdb.InvalidInputException, duckdb.ConstraintException)
+
 
 class Poison(Exception):
     """A record makes a batch fail. `version_id` is None when it concerns every table."""
@@ -87,7 +90,7 @@ class Router:
             self._duck.register("frame", pa.Table.from_batches([batch.frame]))
             self._duck.execute(self._program.route(batch.frame))
             counts = self._row(self._program.counts_sql)
-        except duckdb.Error as error:
+        except _OF_THE_DATA as error:
             raise Poison(None, f"rejected:{type(error).__name__}", str(error)) from error
         refusals = self._refusals(counts, tables)
         return {
@@ -129,7 +132,7 @@ class Router:
     def _aggregate(self, table: TableProgram) -> pa.Table:
         try:
             return self._duck.sql(table.aggregate_sql).to_arrow_table()
-        except duckdb.Error as error:
+        except _OF_THE_DATA as error:
             raise Poison(table.version_id, f"rejected:{type(error).__name__}", str(error)) from error
 
     def _refusals(

@@ -20,6 +20,7 @@ from stream_workers.columns import Columns, offset_of
 _SLICE = 5_000  # messages held as Python objects at a time
 _FULL_SLICE_SECONDS = 0.1
 _GROW_SECONDS = 0.5
+_COMMIT_AGAIN_SECONDS = 12 * 3600.0  # Kafka forgets the offsets of a group after a week without a commit (rule B7)
 
 _GONE = {  # the shard is opened anew, and its checks say what became of the position
     KafkaError._AUTO_OFFSET_RESET,
@@ -70,11 +71,14 @@ class Source:
         partition: int,
         next_offset: int,
         leader_epoch: int,
+        born: str,
     ) -> None:
         self.shard, self.topic, self.partition = shard, topic, partition
         self.next_offset = next_offset
         self.leader_epoch = leader_epoch
+        self._born = born
         self._committed: int | None = None
+        self._commit_again = Deadline.after(_COMMIT_AGAIN_SECONDS)
         self._consumer = Consumer(consumer_config(settings, group_id(pipeline)))
         start = TopicPartition(topic, partition, next_offset)
         if leader_epoch >= 0:
@@ -92,7 +96,7 @@ class Source:
         while len(columns) < records:
             wanted = min(_SLICE, records - len(columns))
             messages = self._consumer.consume(wanted, seconds)
-            full = len(messages) == wanted
+            full, level = len(messages) == wanted, level and not messages
             if any(map(Message.error, messages)):
                 end = max(end, *(self._end(message) for message in messages if message.error() is not None))
                 level = messages[-1].error() is not None
@@ -138,18 +142,20 @@ class Source:
 
     def commit(self, next_offset: int) -> None:
         """Tell Kafka's group where the ledger stands: a hint for lag tools, never read back as a position."""
-        if next_offset != self._committed:
-            self._consumer.commit(offsets=[TopicPartition(self.topic, self.partition, next_offset)], asynchronous=True)
+        if next_offset != self._committed or self._commit_again.passed():
+            self._consumer.commit(offsets=[self._hint(next_offset)], asynchronous=True)
             self._committed = next_offset
+            self._commit_again = Deadline.after(_COMMIT_AGAIN_SECONDS)
 
     def close(self, next_offset: int) -> None:
         """Leave, telling the group where the ledger stands (-1: unknown); what was prefetched is thrown away."""
         if next_offset >= 0:
             with suppress(KafkaException):  # a hint, not worth an error
-                self._consumer.commit(
-                    offsets=[TopicPartition(self.topic, self.partition, next_offset)], asynchronous=False
-                )
+                self._consumer.commit(offsets=[self._hint(next_offset)], asynchronous=False)
         self._consumer.close()
+
+    def _hint(self, next_offset: int) -> TopicPartition:
+        return TopicPartition(self.topic, self.partition, next_offset, self._born)
 
 
 class OffsetLost(ServiceUnavailable):

@@ -14,6 +14,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -52,7 +53,7 @@ class Slot:
             return False
         if isinstance(self.process, psutil.Popen):
             return self.process.poll() is None
-        return bool(self.process.is_running())
+        return _lives(self.process)
 
     def exit_code(self) -> int | None:
         """How its process ended, None for one that another supervisor started."""
@@ -175,10 +176,12 @@ class Supervisor:
         if slot.draining is None:
             log.info("draining %s", fields(worker=slot.worker))
             slot.draining = Deadline.after(_DRAIN_SECONDS)
-            slot.process.terminate()
+            with suppress(psutil.NoSuchProcess):  # it ended by itself; the next look sees that
+                slot.process.terminate()
         elif slot.draining.passed():
             log.error("did not drain in %s s, killed; nothing is lost %s", _DRAIN_SECONDS, fields(worker=slot.worker))
-            slot.process.kill()
+            with suppress(psutil.NoSuchProcess):
+                slot.process.kill()
 
     def _drain(self, db: Connection) -> None:
         while any(slot.process is not None for slot in self.slots):
@@ -195,9 +198,17 @@ def _process(pid: int, start: float) -> psutil.Process | None:
     """The process with this pid and start time; a recycled pid is somebody else."""
     try:
         process = psutil.Process(pid)
-        return process if abs(process.create_time() - start) < 1.0 and process.is_running() else None
+        return process if abs(process.create_time() - start) < 1.0 and _lives(process) else None
     except psutil.NoSuchProcess:
         return None
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether a process that may not be our child runs: psutil counts one that nobody has reaped as running."""
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def run(programs: Mapping[str, PipelineProgram], settings: Settings) -> int:

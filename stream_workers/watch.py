@@ -62,6 +62,9 @@ class Watch:
             except Terminal as error:
                 self._tell(dict.fromkeys(before, error))
                 continue
+            except Exception:
+                log.exception("the look at %s failed; looking again", self._program.topic.name)
+                continue
             self._seen = state
             self._tell(self._judge(before, state))
 

@@ -12,7 +12,6 @@ from types import FrameType
 
 import psutil
 import psycopg
-from schemas.registry import Registry
 
 from headrace.clock import SYSTEM_CLOCK
 from headrace.errors import Terminal, Transient
@@ -22,6 +21,7 @@ from ledger import Connection, connect, workers
 from ledger.connection import WORKER_SESSION
 from schemas import load
 from schemas.codec import Decoder
+from schemas.registry import Registry
 from stream_workers import faults
 from stream_workers.claims import Claims
 from stream_workers.decoding import decoding
@@ -44,17 +44,22 @@ class Worker:
 
     def __init__(self, program: PipelineProgram, settings: Settings, name: str) -> None:
         self.program, self.settings, self.name = program, settings, name
+        self.holder = f"{name}/{uuid.uuid4().hex[:8]}"  # of leases: two processes of one name must not share them
         self.clock = SYSTEM_CLOCK
         self.failpoints = Failpoints(settings.failpoints)
         self.state: workers.State = "starting"
-        registry = Registry(settings.need_registry(), settings.registry_config)
-        decoder = Decoder(load(program.schema_path), registry.schema)
+        self.registry = Registry(settings.need_registry(), settings.registry_config)
+        decoder = Decoder(load(program.schema_path), self.registry.schema)
         kafka = LogAdmin(settings)
         prefetch = Prefetch(decoding(decoder), settings.batch_records, settings.poll_seconds)
         self.loop = Loop(program, settings, name, self.clock, self.failpoints, kafka, prefetch, Meter())
         self.watch = Watch(kafka, program, settings.check_seconds, self.loop.positions)
         self.heartbeat = Heartbeat(
-            settings.need_postgres(), name, settings.lease_seconds, self.describe, lambda: self.loop.ends(self.watch)
+            settings.need_postgres(),
+            self.holder,
+            settings.lease_seconds,
+            self.describe,
+            lambda: self.loop.ends(self.watch),
         )
 
     def run(self) -> None:
@@ -73,7 +78,7 @@ class Worker:
                     claims = claims or Claims(
                         self.program.name,
                         self.program.topic.partitions,
-                        self.name,
+                        self.holder,
                         self.settings.lease_seconds,
                         self.heartbeat,
                     )
@@ -82,13 +87,14 @@ class Worker:
                     self.state = "stopped"
                     workers.beat(db, self.describe())
             except (psycopg.OperationalError, psycopg.InterfaceError, Transient) as error:
-                self.loop.last_error = f"Postgres: {str(error).strip()}"
+                self.loop.last_error = str(error).strip()
                 log.warning("%s; memory dropped, connecting again", self.loop.last_error)
                 self.loop.drop_all()
                 self.loop.stopping.wait(_RECONNECT_SECONDS)
 
     def _register(self, db: Connection) -> None:
         try:
+            self.registry.need_schemas()
             register(db, self.program)
         except Terminal as error:
             self.state, self.loop.last_error = "failed", str(error)

@@ -57,10 +57,20 @@ def _claimed(db: Connection, worker: str = "w1") -> shards.Claim:
     return claim
 
 
+def _moving(claim: shards.Claim) -> transaction.Advance:
+    return replace(_MOVE, epoch=claim.epoch)
+
+
+def test_epochs_never_repeat_for_a_version_made_again(db: Connection, database: str) -> None:
+    before = _claimed(db).epoch
+    db.execute("delete from ledger.shards")
+    assert _claimed(db).epoch > before
+
+
 def test_advance_counts_every_fate_and_the_gaps(db: Connection, database: str) -> None:
-    assert _claimed(db).epoch == 1
+    move = _moving(_claimed(db))
     with db.transaction():
-        transaction.advance(db, _MOVE)
+        transaction.advance(db, move)
     (found,) = reports.accounting(reports.engine(database))
     assert (found.consumed, found.applied, found.dead_lettered, found.filtered, found.control) == (8, 5, 1, 1, 1)
     assert (found.first_offset, found.next_offset, found.gaps, found.late_applied) == (10, 20, 2, 2)
@@ -68,31 +78,32 @@ def test_advance_counts_every_fate_and_the_gaps(db: Connection, database: str) -
 
 
 def test_advance_refuses_another_epoch_and_another_position(db: Connection) -> None:
-    _claimed(db)
-    for wrong in (replace(_MOVE, epoch=2), replace(_MOVE, from_offset=11, consumed=8)):
+    move = _moving(_claimed(db))
+    for wrong in (replace(move, epoch=move.epoch + 1), replace(move, from_offset=11)):
         with pytest.raises(Fenced, match="nothing was written"), db.transaction():
             transaction.advance(db, wrong)
 
 
 def test_the_database_refuses_fates_that_do_not_add_up(db: Connection) -> None:
-    _claimed(db)
-    with pytest.raises(psycopg.errors.CheckViolation), db.transaction():
-        transaction.advance(db, replace(_MOVE, applied=4))
+    move = _moving(_claimed(db))
+    for wrong in (replace(move, applied=4), replace(move, consumed=11, applied=8)):
+        with pytest.raises(psycopg.errors.CheckViolation), db.transaction():
+            transaction.advance(db, wrong)
 
 
 def test_a_claim_ends_the_backend_that_holds_the_shard(db: Connection, database: str) -> None:
-    _claimed(db, "zombie")
+    move = _moving(_claimed(db, "zombie"))
     with pytest.raises(psycopg.OperationalError), db.transaction():
-        transaction.advance(db, _MOVE)
+        transaction.advance(db, move)
         with connect(database) as other:
             (claim,) = shards.claim(other, [_VERSION], 0, "w2")
-            assert claim.epoch == 2
+            assert claim.epoch > move.epoch
             assert claim.positions["orders"].next_offset == 10
         db.execute("select 1")
 
 
 def test_a_claim_waits_for_a_commit_in_flight(db: Connection, database: str) -> None:
-    _claimed(db)
+    move = _moving(_claimed(db))
     claims: list[shards.Claim] = []
 
     def claim() -> None:
@@ -100,7 +111,7 @@ def test_a_claim_waits_for_a_commit_in_flight(db: Connection, database: str) -> 
             claims.extend(shards.claim(other, [_VERSION], 0, "w2"))
 
     with db.transaction():
-        transaction.advance(db, _MOVE)
+        transaction.advance(db, move)
         thread = threading.Thread(target=claim)
         thread.start()
         time.sleep(0.3)

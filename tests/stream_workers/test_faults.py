@@ -81,9 +81,10 @@ def test_random_kills(rig: Rig, seed: int, rounds: int) -> None:
 
 @pytest.mark.parametrize("service", ["kafka", "postgres"])
 def test_service_restarted_under_load(rig: Rig, seed: int, service: str) -> None:
-    rig.produce(seed, 5000, _BAD)
-    worker = rig.start(**_SMALL)
+    rig.produce(seed, 30_000, _BAD)  # more than a hundred commits: the restart falls into the middle of them
+    worker = rig.start(HEADRACE_BATCH_RECORDS="200")
     rig.wait(lambda: bool(rig.query("select 1 from ledger.positions where consumed > 0")))
+    assert not rig.level()
     getattr(rig.stack, service).restart(crash=True)
     rig.produce(seed + 1, 2000, ["nan"])
     rig.wait(rig.level, 120)
