@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,6 +24,10 @@ from psycopg import sql
 import stack as services
 from headrace import settings
 from stack import kafka, postgres, processes, registry
+
+# A shell that starts the tests in the background leaves SIGINT ignored, and every process they start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _VARIABLES = {
     "HEADRACE_KAFKA_BOOTSTRAP": "kafka_bootstrap",

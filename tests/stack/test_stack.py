@@ -180,7 +180,8 @@ def test_dagster_loads_its_home(stack: Services) -> None:
     with DagsterInstance.from_config(str(yaml.parent)) as instance:
         assert not instance.telemetry_enabled
         assert not instance.nux_enabled
-        assert instance.get_runs_count() == 0
+        assert instance.get_runs_count() >= 0  # asks Postgres; other tests of the session may have made runs
+        assert type(instance.run_storage).__module__.startswith("dagster_postgres")
         assert instance.storage_directory().startswith(str(yaml.parent))
 
 
