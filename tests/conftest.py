@@ -25,7 +25,7 @@ import stack as services
 from headrace import settings
 from stack import kafka, postgres, processes, registry
 
-# A shell that starts the tests in the background leaves SIGINT ignored, and every process they start would inherit that.
+# A shell that starts the tests in the background leaves SIGINT ignored, and every process of theirs would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

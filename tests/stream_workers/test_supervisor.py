@@ -83,8 +83,9 @@ def test_starts_restarts_adopts_and_drains(supervised: Supervised, rig: Rig, see
     assert list(supervised.workers().items()) == [before]
 
     rig.query("update ledger.pipelines set desired = 'off' returning 1")
-    _wait(supervised, lambda: not supervised.workers())
-    assert rig.query("select state from ledger.workers where worker = %s", before[0]) == [("stopped",)]
+    stopped = "select 1 from ledger.workers where worker = %s and state = 'stopped'"
+    _wait(supervised, lambda: rig.query(stopped, before[0]))
+    assert not psutil.pid_exists(before[1])
     rig.query("update ledger.pipelines set desired = 'on' returning 1")
     _wait(supervised, lambda: len(supervised.workers()) == 1)
 
