@@ -38,7 +38,7 @@ class Supervised:
     def workers(self) -> dict[str, int]:
         """Living worker processes by name."""
         rows = self.rig.query("select worker, pid from ledger.workers where state in ('starting', 'running')")
-        return {worker: pid for worker, pid in rows if psutil.pid_exists(pid)}
+        return {worker: pid for worker, pid in rows if _lives(pid)}
 
     def close(self) -> None:
         for process in self.processes:
@@ -56,6 +56,13 @@ def supervised(rig: Rig) -> Iterator[Supervised]:
         yield found
     finally:
         found.close()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _wait(supervised: Supervised, done: object, seconds: float = 40) -> None:
@@ -85,7 +92,7 @@ def test_starts_restarts_adopts_and_drains(supervised: Supervised, rig: Rig, see
     rig.query("update ledger.pipelines set desired = 'off' returning 1")
     stopped = "select 1 from ledger.workers where worker = %s and state = 'stopped'"
     _wait(supervised, lambda: rig.query(stopped, before[0]))
-    assert not psutil.pid_exists(before[1])
+    _wait(supervised, lambda: not _lives(before[1]))
     rig.query("update ledger.pipelines set desired = 'on' returning 1")
     _wait(supervised, lambda: len(supervised.workers()) == 1)
 
