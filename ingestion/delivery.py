@@ -17,10 +17,8 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-import psycopg
-
 from headrace.clock import SYSTEM_CLOCK, Clock
-from headrace.errors import LedgerBehindKafka, OffsetError, ServiceUnavailable
+from headrace.errors import LedgerBehindKafka, OffsetError, Terminal
 from headrace.failpoint import Failpoints
 from headrace.logging import fields
 from headrace.settings import Settings
@@ -28,14 +26,15 @@ from ingestion.ahead import Ahead
 from ingestion.batch import Batch, Work
 from ingestion.failpoints import IngestStep
 from ingestion.markers import end_of_input
+from ingestion.persistence import persistently
 from ingestion.producer import Committed, PositionedProducer
+from ingestion.topics import TopicIds, compare, recreate
 from ledger import dead_letters, files
 from ledger.connection import Connection, connect
 from ledger.dead_letters import DeadLetter
-from ledger.files import Claimed, FileEntry
+from ledger.files import FileEntry
 
 _log = logging.getLogger("ingestion")
-_PAUSES = (1.0, 5.0)  # seconds between attempts, each of which resumes; a restart of Kafka takes about as long
 
 
 @dataclass(frozen=True)
@@ -74,37 +73,31 @@ def deliver(
     progress: OnProgress | None = None,
     failpoints: Failpoints | None = None,
     clock: Clock = SYSTEM_CLOCK,
+    ids: TopicIds | None = None,
 ) -> FileReport:
     """Bring the work into the topic, or the rest of it, or nothing when it is complete.
 
-    Raises `LedgerBehindKafka` and `OffsetError` when ledger and Kafka disagree, `FileError` when the content changes
-    meanwhile, `ServiceUnavailable` when a service does not answer in several attempts; running it again goes on where
-    it stopped.
+    Raises `TopicRecreated`, `LedgerBehindKafka` and `OffsetError` when ledger and Kafka disagree, `FileError` when the
+    content changes meanwhile, `ServiceUnavailable` when a service does not answer in several attempts; running it again
+    goes on where it stopped.
     """
     began = clock.monotonic()
     run = _Delivery(work, topic, settings, failpoints or Failpoints(settings.failpoints), progress)
-    for pause in (*_PAUSES, None):
-        try:
-            with closing(connect(settings.need_postgres(), application="headrace ingest")) as db:
-                entry = files.find(db, work.content_hash, topic)
-                if entry is None or not entry.completed:
-                    entry = run.complete(db)
-                return _report(entry, work.name, run.first, clock.monotonic() - began)
-        except psycopg.OperationalError as error:
-            lost = ServiceUnavailable(
-                f"{work.name}: Postgres does not answer ({str(error).strip().splitlines()[0]}); nothing is lost: run "
-                "`headrace doctor`, then the ingest again"
-            )
-            lost.__cause__ = error
-        except Claimed:
-            raise
-        except ServiceUnavailable as error:
-            lost = error
-        if pause is None:
-            raise lost
-        _log.warning("%s; trying again in %.0f s", lost, pause)
-        clock.wait(pause)
-    raise AssertionError("the last attempt returns or raises")
+    asked = ids or TopicIds(settings)
+
+    def attempt() -> FileReport:
+        with closing(connect(settings.need_postgres(), application="headrace ingest")) as db:
+            topic_id = asked.now(topic)
+            entry = files.find(db, work.content_hash, topic)
+            if entry is not None:
+                compare(db, entry, topic_id)
+            if topic_id is None:
+                raise Terminal(f"topic {topic} does not exist; nothing was produced; run `headrace provision`")
+            if entry is None or not entry.completed:
+                entry = run.complete(db, topic_id)
+            return _report(entry, work.name, run.first, clock.monotonic() - began)
+
+    return persistently(attempt, work.name, clock)
 
 
 class _Delivery:
@@ -124,14 +117,16 @@ class _Delivery:
         self._began = time.monotonic()
         self.first: int | None = None  # records that were in the topic before this run
 
-    def complete(self, db: Connection) -> FileEntry:
+    def complete(self, db: Connection, topic_id: str) -> FileEntry:
         """All steps, from the claim to the completed row."""
         self._db, work = db, self._work
         files.claim(self._db, work.content_hash, self._topic)
         key = f"headrace-file-{work.content_hash}"
+        transactional_id = f"{key}-{self._topic}"
         entry = files.register(
-            self._db, FileEntry(work.content_hash, self._topic, work.name, work.size, f"{key}-{self._topic}", key)
+            self._db, FileEntry(work.content_hash, self._topic, work.name, work.size, transactional_id, key, topic_id)
         )
+        compare(self._db, entry, topic_id)
         self._hit(IngestStep.REGISTERED)
         if entry.completed:  # by another process, while this one waited for the claim
             return entry
@@ -154,26 +149,26 @@ class _Delivery:
     def _reconcile(self, entry: FileEntry, committed: Committed | None) -> tuple[FileEntry, int | None, bool]:
         """Bring the ledger to Kafka's position; also the largest event time so far and whether nothing follows."""
         if committed is None:
-            if entry.position:
+            if entry.position or (entry.next_position and entry.stale):
+                known = f"position {entry.position}" if entry.position else f"an intent up to {entry.next_position}"
                 raise OffsetError(
-                    f"{entry.name}: the ledger has position {entry.position} in {self._topic} and Kafka has none "
+                    f"{entry.name}: the ledger has {known} in {self._topic} and Kafka has none "
                     f"(group {entry.group_id}): Kafka forgot it or is another one. Nothing was produced, because rows "
-                    f"could go in twice. Look for the file's records in the topic; when there are none, delete its row "
-                    f"from ledger.files (content_hash {entry.content_hash}) and run the ingest again"
+                    f"could go in twice; {recreate(self._topic)}"
                 )
-            return entry, None, False
+            return entry, None, False  # an intent of today that Kafka does not know was never carried out
         at = committed.position
         if at < entry.position:
             raise OffsetError(
                 f"{entry.name}: Kafka's position of the file is {at} and the ledger's {entry.position}: Kafka went "
                 f"back in time (group {entry.group_id}). Nothing was produced; bring back the newer state of Kafka, or "
-                f"recreate the topic {self._topic} and its tables"
+                f"{recreate(self._topic)}"
             )
         if at not in (entry.position, entry.next_position):
             raise LedgerBehindKafka(
                 f"{entry.name}: Kafka has the file up to position {at} and the ledger intended no more than "
                 f"{max(entry.position, entry.next_position)}: Postgres was restored to an older state. Nothing was "
-                f"produced; restore a newer state of Postgres, or recreate the topic {self._topic} and its tables"
+                f"produced; restore a newer state of Postgres, or {recreate(self._topic)}"
             )
         if at == entry.position:
             return entry, committed.max_event, False

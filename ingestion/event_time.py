@@ -1,52 +1,28 @@
-"""The largest event time of a batch, for end-of-input markers: only times that a worker takes for valid count."""
+"""The largest event time of a batch, for end-of-input markers: only records that a worker takes for valid count."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
-
+import numpy as np
 import pyarrow as pa
 
 from headrace.clock import SYSTEM_CLOCK, Clock
-from schemas.avro import AvroSchema
-from topology import Topic, duck, duration
-from topology.route import event_micros
-
-_ZONE = r"'\d\d:\d\d.*[+-]\d\d(:?\d\d)?$'"
+from topology import Topic, compile_pipeline, duck
 
 
 class EventTimes:
-    """Event times of one topic's records, in DuckDB, as the workers compute them."""
+    """Judges one topic's records as its workers do, with the SQL that they run; no table has a say in it."""
 
-    def __init__(self, topic: Topic, schema: AvroSchema, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, topic: Topic, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
-        self._ahead = duration.micros(topic.max_ahead)
-        self._from = _micros(topic.not_before)
-        self._column = topic.event_time.column
+        self._program = compile_pipeline(topic.pipeline_name, topic, (), place=topic.name)
         self._duck = duck.connect()
-        kind = schema.by_name[self._column].kind
-        self._sql = (
-            f"select max(t) from (select *, {event_micros(topic.event_time, kind)} as t from times) "
-            f"where t between $low and $high{_has_zone(topic)}"
-        )
 
     def largest(self, frame: pa.RecordBatch) -> int | None:
-        """Microseconds since 1970-01-01 UTC; None when no row has a valid time."""
-        times = pa.table({self._column: frame.column(self._column)})
-        self._duck.register("times", times)
-        high = int(self._clock.now().timestamp() * 1_000_000) + self._ahead
-        ((largest,),) = self._duck.execute(self._sql, {"low": self._from, "high": high}).fetchall()
+        """Microseconds since 1970-01-01 UTC; None when no row is valid."""
+        rows = frame.num_rows
+        now = np.full(rows, int(self._clock.now().timestamp() * 1_000))  # about what Kafka's timestamp will be
+        columns = [*frame.columns, pa.array(np.arange(rows)), pa.array(now)]
+        self._duck.register("frame", pa.table(columns, names=[*frame.schema.names, "_i", "_ts"]))
+        self._duck.execute(self._program.route_sql)
+        ((largest,),) = self._duck.execute(f"select max_valid_event from ({self._program.counts_sql})").fetchall()
         return None if largest is None else int(largest)
-
-
-def _has_zone(topic: Topic) -> str:
-    """A text without zone is nobody's moment, unless the topic declares the zone."""
-    if topic.event_time.format != "iso8601" or topic.event_time.zone is not None:
-        return ""
-    column = duck.quoted(topic.event_time.column)
-    return f" and (ends_with({column}, 'Z') or regexp_matches({column}, {_ZONE}))"
-
-
-def _micros(day: str | None) -> int:
-    if day is None:
-        return -(2**62)
-    return int(datetime.combine(date.fromisoformat(day), time(), UTC).timestamp()) * 1_000_000

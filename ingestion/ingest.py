@@ -12,9 +12,11 @@ from ingestion import landing
 from ingestion.delivery import FileReport, OnProgress, deliver
 from ingestion.errors import FileError
 from ingestion.landing import LandingFile
-from ingestion.provision import provision
+from ingestion.persistence import persistently
+from ingestion.provision import Report, provision
+from ingestion.topics import TopicIds, refuse_recreated
 from schemas import avro
-from topology import FileSource
+from topology import FileSource, Topic
 
 _log = logging.getLogger("ingestion")
 
@@ -49,6 +51,16 @@ class IngestFailed(FileError):
         self.report = report
 
 
+def prepare(settings: Settings, topics: Sequence[Topic]) -> Report:
+    """Provide schemas and topics, unless a topic is gone that the ledger has files of: `TopicRecreated`."""
+
+    def attempt() -> Report:
+        refuse_recreated(settings, [topic.name for topic in topics])
+        return provision(settings, topics)
+
+    return persistently(attempt, ", ".join(topic.name for topic in topics))
+
+
 def ingest(
     sources: FileSource | Sequence[FileSource],
     settings: Settings,
@@ -59,11 +71,13 @@ def ingest(
     """Bring every file of the sources into its topic, schema and topic being provided first.
 
     A file that cannot be ingested as a whole does not keep the others: `IngestFailed` comes at the end. Errors that
-    concern more than a file (`LedgerBehindKafka`, `OffsetError`, `ServiceUnavailable`, `SchemaIncompatible`) come at
-    once.
+    concern more than a file (`TopicRecreated`, `LedgerBehindKafka`, `OffsetError`, `ServiceUnavailable`,
+    `SchemaIncompatible`) come at once.
     """
     wanted = [sources] if isinstance(sources, FileSource) else list(sources)
-    report = provision(settings, list({source.topic.name: source.topic for source in wanted}.values()))
+    topics = {source.topic.name: source.topic for source in wanted}
+    report = prepare(settings, list(topics.values()))
+    ids = TopicIds(settings)
     done: list[FileReport] = []
     failures: list[str] = []
     for source in wanted:
@@ -72,7 +86,9 @@ def ingest(
         for path in landing.find(source, settings.landing):
             try:
                 file = LandingFile.open(path, settings.landing, source, schema, schema_id)
-                done.append(deliver(file, source.topic.name, settings, progress=progress, failpoints=failpoints))
+                done.append(
+                    deliver(file, source.topic.name, settings, progress=progress, failpoints=failpoints, ids=ids)
+                )
             except FileError as error:
                 _log.error("%s", error)
                 failures.append(str(error))

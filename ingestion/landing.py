@@ -78,7 +78,7 @@ class LandingFile:
 
     def batches(self, position: int, most: int) -> Iterator[Batch]:
         """See `Work.batches`; `most` counts lines."""
-        topic, times = self.source.topic, EventTimes(self.source.topic, self.schema)
+        topic, times = self.source.topic, EventTimes(self.source.topic)
         with _opened(self.path, self.name) as file:
             lines = LineFile(file, self.name)
             reader = self._reader(lines)

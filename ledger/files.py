@@ -16,7 +16,11 @@ from ledger.connection import Connection
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file's row. position: rows done, mirror of Kafka; next_position: rows done once the one in flight commits."""
+    """A file's row. position: rows done, mirror of Kafka; next_position: rows done once the one in flight commits.
+
+    topic_id: Kafka's id of the topic that has the rows. stale: the last intent (or, without any, the row) is so old
+    that Kafka may have forgotten whether it was carried out.
+    """
 
     content_hash: str
     topic: str
@@ -24,16 +28,19 @@ class FileEntry:
     size: int
     transactional_id: str
     group_id: str
+    topic_id: str
     position: int = 0
     next_position: int = 0
     produced: int = 0
     rejected: int = 0
     completed: bool = False
+    stale: bool = False
 
 
+# Kafka keeps the offsets of an idle group for seven days unless it is told otherwise; a day leaves room for that.
 _COLUMNS = (
-    "content_hash, topic, name, size, transactional_id, group_id, position, next_position, produced, rejected, "
-    "state = 'completed'"
+    "content_hash, topic, name, size, transactional_id, group_id, coalesce(topic_id, ''), position, next_position, "
+    "produced, rejected, state = 'completed', coalesce(intended_at, started_at) < now() - interval '1 day'"
 )
 
 
@@ -65,12 +72,57 @@ def find(db: Connection, content_hash: str, topic: str) -> FileEntry | None:
     return FileEntry(*row) if row else None
 
 
+def of_topic(db: Connection, topic: str) -> list[FileEntry]:
+    """Every row of a topic, in the order they were begun."""
+    rows = db.execute(f"select {_COLUMNS} from ledger.files where topic = %s order by started_at, name", (topic,))
+    return [FileEntry(*row) for row in rows.fetchall()]
+
+
+def topics(db: Connection) -> list[str]:
+    """Names of the topics that have rows."""
+    return [str(name) for (name,) in db.execute("select distinct topic from ledger.files order by 1").fetchall()]
+
+
+def adopt(db: Connection, topic: str, topic_id: str) -> None:
+    """Give rows from before the ledger kept topic ids the id of the topic as it is now."""
+    db.execute("update ledger.files set topic_id = %s where topic = %s and topic_id is null", (topic_id, topic))
+
+
+def others(db: Connection, topic: str, topic_id: str | None) -> int:
+    """How many rows of `topic` belong to a topic with another id; None: all of them, there is no such topic."""
+    row = db.execute(
+        "select count(*) from ledger.files where topic = %s and topic_id is distinct from %s", (topic, topic_id)
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def shared(db: Connection, entry: FileEntry) -> bool:
+    """Whether the same content has a row in another topic: both use the same group."""
+    found = db.execute(
+        "select 1 from ledger.files where group_id = %s and topic <> %s limit 1", (entry.group_id, entry.topic)
+    )
+    return found.fetchone() is not None
+
+
+def forget(db: Connection, topic: str) -> int:
+    """Delete every row of a topic; how many there were."""
+    return db.execute("delete from ledger.files where topic = %s", (topic,)).rowcount
+
+
 def register(db: Connection, entry: FileEntry) -> FileEntry:
     """The row of `entry`'s content, made from `entry` when there is none yet."""
     db.execute(
-        "insert into ledger.files (content_hash, topic, name, size, transactional_id, group_id) "
-        "values (%s, %s, %s, %s, %s, %s) on conflict do nothing",
-        (entry.content_hash, entry.topic, entry.name, entry.size, entry.transactional_id, entry.group_id),
+        "insert into ledger.files (content_hash, topic, name, size, transactional_id, group_id, topic_id) "
+        "values (%s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+        (
+            entry.content_hash,
+            entry.topic,
+            entry.name,
+            entry.size,
+            entry.transactional_id,
+            entry.group_id,
+            entry.topic_id,
+        ),
     )
     found = find(db, entry.content_hash, entry.topic)
     assert found is not None
@@ -80,7 +132,7 @@ def register(db: Connection, entry: FileEntry) -> FileEntry:
 def intend(db: Connection, entry: FileEntry, next_position: int) -> None:
     """Note, before the Kafka transaction, that it takes the file from `entry.position` to `next_position`."""
     done = db.execute(
-        "update ledger.files set next_position = %s "
+        "update ledger.files set next_position = %s, intended_at = now() "
         "where content_hash = %s and topic = %s and position = %s and state = 'started'",
         (next_position, entry.content_hash, entry.topic, entry.position),
     )

@@ -151,6 +151,31 @@ def test_a_kafka_that_forgot_is_found(site: Site, read: Read, kafka_admin: Admin
     assert len(read(site)) == 100 - sum(n < 100 for n in BAD)
 
 
+@pytest.mark.parametrize("step", [IngestStep.COMMITTED, IngestStep.INTENDED])
+def test_a_first_intent_is_carried_out_again_only_while_kafka_must_remember(
+    site: Site, read: Read, kafka_admin: AdminClient, step: IngestStep
+) -> None:
+    """An offset that expired looks like a transaction that never was."""
+    write(site)
+    with pytest.raises(FailpointError):
+        ingest(site.csv, site.settings, failpoints=Failpoints(f"{step.value}:raise:1"))
+    with psycopg.connect(site.settings.need_postgres()) as db:
+        db.execute("update ledger.files set started_at = now() - interval '25 hours'")
+        ((group, before),) = db.execute("select group_id, intended_at from ledger.files").fetchall()
+    assert before is not None
+    if step is IngestStep.INTENDED:  # intended a moment ago, and Kafka has nothing: it never was
+        ingest(site.csv, site.settings)
+        check(site, read)
+        return
+    kafka_admin.delete_consumer_groups([group])[group].result(30)  # as Kafka does after offsets.retention.minutes
+    with psycopg.connect(site.settings.need_postgres()) as db:
+        db.execute("update ledger.files set intended_at = now() - interval '25 hours'")
+    for _ in range(2):
+        with pytest.raises(OffsetError, match=r"an intent up to 50 .*headrace ingest --forget"):
+            ingest(site.csv, site.settings)
+    assert len(read(site)) == 50 - sum(n < 50 for n in BAD)
+
+
 def test_a_completed_file_needs_nothing_from_kafka(site: Site, kafka_admin: AdminClient) -> None:
     write(site)
     ingest(site.csv, site.settings)
@@ -182,6 +207,15 @@ def test_a_file_that_changes_while_it_is_read(site: Site, read: Read, change: st
     assert "\n" not in str(caught.value)
     assert len(read(site)) == 100 - sum(n < 100 for n in BAD)
     path.write_bytes(before)
+    ingest(site.csv, site.settings)
+    check(site, read)
+
+
+@pytest.mark.skipif(os.environ.get("HEADRACE_TEST_USE") == "existing", reason="the services are not ours to restart")
+def test_the_registry_has_lost_its_connections(site: Site, read: Read, stack: Services) -> None:
+    ingest(site.csv, site.settings)  # the registry holds connections to Postgres now
+    write(site)
+    stack.postgres.restart(crash=True)
     ingest(site.csv, site.settings)
     check(site, read)
 

@@ -62,7 +62,7 @@ def test_records_of_csv_and_json(site: Site, read: Read) -> None:
         (b"b.jsonl", b"1", b"c1"),
     ]
     markers = {headers(m)["event-time"] for m in messages if m.value() is None}
-    assert markers == {b"1767312002000000", b"1767391200000000"}
+    assert markers == {b"1767312001000000", b"1767391200000000"}  # the first order and the JSON one: NaN is not valid
 
 
 def test_an_impossible_time_moves_no_marker(site: Site, read: Read) -> None:
@@ -71,6 +71,20 @@ def test_an_impossible_time_moves_no_marker(site: Site, read: Read) -> None:
     ingest(site.csv, site.settings)
     markers = {headers(m)["event-time"] for m in read(site) if m.value() is None}
     assert markers == {b"1767484800000000"}
+
+
+def test_an_order_that_a_worker_refuses_moves_no_marker(site: Site, read: Read) -> None:
+    topic = replace(site.topic, require={"positive": "orderAmount > 0"})
+    amounts = {"2026-01-03": "9.50", "2026-01-04": "-1", "2026-01-05": "NaN", "2026-01-06": "Infinity"}
+    site.write(
+        "a.csv",
+        HEADER,
+        *(order(1, orderAmount=amount, orderTimestamp=f"{day}T00:00:00Z") for day, amount in amounts.items()),
+    )
+    report = ingest(replace(site.csv, topic=topic), site.settings)
+    assert report.produced == 4
+    markers = {headers(m)["event-time"] for m in read(site) if m.value() is None}
+    assert markers == {b"1767398400000000"}  # 2026-01-03
 
 
 def test_a_file_without_any_valid_time_has_no_marker(site: Site, read: Read) -> None:
