@@ -7,7 +7,6 @@ from collections.abc import Callable
 from cli.ledger_access import reading
 from headrace.errors import HeadraceError
 from headrace.logging import redact
-from headrace.proxy import spare_loopback
 from headrace.settings import Settings, load
 from stack import Finding
 from stack import doctor as look_at_machine
@@ -73,16 +72,13 @@ def _kafka(settings: Settings) -> str:
 
 
 def _registry(settings: Settings) -> str:
-    import requests
+    from schemas.registry import Registry
 
-    spare_loopback()
     url = settings.need_registry().rstrip("/")
-    try:
-        answer = requests.get(f"{url}/subjects", timeout=5)
-        answer.raise_for_status()
-    except requests.RequestException as error:
-        raise _Problem(f"{url} does not answer: {error}", "headrace up") from error
-    return f"{len(answer.json())} subjects at {url}"
+    Registry(url, {"timeout": 5, "max.retries": 0, **settings.registry_config}).compatibility(
+        "any"
+    )  # it need not exist
+    return f"answers at {url}"
 
 
 def _postgres(settings: Settings) -> str:

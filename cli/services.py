@@ -107,22 +107,27 @@ def dev(port: int | None) -> int:
 
     found = load()
     home = stack.Home()
-    running = {service.name for service in stack.state(home) if service.running}
-    with stack.console() as progress:
-        endpoints = stack.up(progress=progress, home=home)
-    assert endpoints.dagster_postgres_url is not None  # `up` gives every address or raises
-    own_services.provision(settings.load(), found)
-    started = own_services.start_supervisor(home)
-    dagster_home.write(home, endpoints.dagster_postgres_url)
-    dagster_home.prepare_storage(home, endpoints.dagster_postgres_url)
-    interruptible()
-    address = str(port or ports.choose(home, dagster_services.WEBSERVER))
-    command = [sys.executable, "-m", "dagster", "dev", "-m", dagster_services.MODULE, "-h", ports.HOST, "-p", address]
-    click.echo(f"Dagster: http://{ports.HOST}:{address} (Ctrl-C stops it)", err=True)
+    before = any(stack.processes.alive(name, home=home) for name in stack.SERVICES)  # of this home, not given ones
+    started = False
     try:
+        interruptible()
+        with stack.console() as progress:
+            endpoints = stack.up(progress=progress, home=home)
+        assert endpoints.dagster_postgres_url is not None  # `up` gives every address or raises
+        own_services.provision(settings.load(), found)
+        started = own_services.start_supervisor(home)
+        dagster_home.write(home, endpoints.dagster_postgres_url)
+        dagster_home.prepare_storage(home, endpoints.dagster_postgres_url)
+        address = str(port or ports.choose(home, dagster_services.WEBSERVER))
+        options = ["-m", dagster_services.MODULE, "-h", ports.HOST, "-p", address]
+        click.echo(f"Dagster: http://{ports.HOST}:{address} (Ctrl-C stops it)", err=True)
         # In a session of its own: stopping it also ends what it leaves behind when it is stopped while it starts.
         stack.processes.start(
-            _DEV, command, dagster_home.environment(home, endpoints.dagster_postgres_url), home=home, cwd=Path.cwd()
+            _DEV,
+            [sys.executable, "-m", "dagster", "dev", *options],
+            dagster_home.environment(home, endpoints.dagster_postgres_url),
+            home=home,
+            cwd=Path.cwd(),
         )
         _show_log(home)
         click.echo(f"`dagster dev` ended; its log: {home.log_file(_DEV)}", err=True)
@@ -134,7 +139,7 @@ def dev(port: int | None) -> int:
         stack.processes.stop(_DEV, home=home)
         if started:
             own_services.stop_supervisor(home)
-        if not running & set(stack.SERVICES):
+        if not before:
             stack.down(home)
 
 
