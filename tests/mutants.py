@@ -23,40 +23,47 @@ _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".headrace", "data", "__pyca
 
 @dataclass(frozen=True)
 class Mutant:
-    """One planted bug: in `file` each left text of `edits` becomes the right one, and `test` must fail."""
+    """One planted bug: `edits` are (file, text, what it becomes), and `test` must fail."""
 
     name: str
-    file: str
-    edits: tuple[tuple[str, str], ...]
+    edits: tuple[tuple[str, str, str], ...]
     test: str
 
 
 _WORKERS = "tests/stream_workers"
 
+_ADVANCE = "ledger/sql/position_advance.sql"
+_COMMIT = "stream_workers/committing.py"
+
 MUTANTS = (
     Mutant(
+        # Without the comparison of epoch and position the ledger's own identity still stops a zombie, so that goes too.
         "fence-off",
-        "ledger/sql/position_advance.sql",
-        (("and epoch = %(epoch)s", ""), ("and p.next_offset = %(from_offset)s", "")),
+        (
+            (_ADVANCE, "and epoch = %(epoch)s", ""),
+            (_ADVANCE, "and p.next_offset = %(from_offset)s", ""),
+            (
+                "ledger/migrations/0001_ledger.sql",
+                "check (next_offset - first_offset = consumed + gaps)",
+                "check (true)",
+            ),
+        ),
         f"{_WORKERS}/test_faults.py::test_stopped_past_its_lease_then_continued[routed]",
     ),
     Mutant(
         "offset-before-data",
-        "stream_workers/committing.py",
-        (("hit(Step.ADVANCED)", 'hit(Step.ADVANCED), db.execute("commit"), db.execute("begin")'),),
+        ((_COMMIT, "hit(Step.ADVANCED)", 'hit(Step.ADVANCED), db.execute("commit"), db.execute("begin")'),),
         f"{_WORKERS}/test_faults.py::test_killed_between_any_two_steps[staged]",
     ),
     Mutant(
         "lost-dead-letter",
-        "stream_workers/committing.py",
-        (("_letters(batch, routed))", "_letters(batch, routed)[1:])"),),
+        ((_COMMIT, "_letters(batch, routed))", "_letters(batch, routed)[1:])"),),
         f"{_WORKERS}/test_pipeline.py::test_every_record_has_one_fate_and_the_tables_are_exact",
     ),
     Mutant(
-        "memory-kept-after-rollback",
-        "stream_workers/loop.py",
-        (("        for shard in list(self._owned):\n            self._drop(shard)\n", "        return\n"),),
-        f"{_WORKERS}/test_faults.py::test_connection_cut",
+        "null-wipes-sum",
+        (("topology/postgres.py", "coalesce({merged}, t.{column}, excluded.{column})", "{merged}"),),
+        "tests/topology/test_state.py::test_a_group_of_nulls_never_wipes_a_value",
     ),
 )
 
@@ -67,12 +74,10 @@ def _try(mutants: Sequence[Mutant], tests: Sequence[str]) -> tuple[int, str]:
         tree = Path(folder) / "tree"
         shutil.copytree(ROOT, tree, ignore=_LEFT_OUT)
         for mutant in mutants:
-            file = tree / mutant.file
-            text = file.read_text()
-            for old, new in mutant.edits:
-                assert text.count(old) == 1, f"{mutant.name}: its place in {mutant.file} is gone; plant it anew"
-                text = text.replace(old, new)
-            file.write_text(text)
+            for name, old, new in mutant.edits:
+                text = (tree / name).read_text()
+                assert text.count(old) == 1, f"{mutant.name}: its place in {name} is gone; plant it anew"
+                (tree / name).write_text(text.replace(old, new))
         run = subprocess.run(
             [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
             cwd=tree,
@@ -96,7 +101,7 @@ def main() -> int:
     chosen = [mutant for mutant in MUTANTS if not given.names or mutant.name in given.names]
     if given.list:
         for mutant in chosen:
-            print(f"{mutant.name:30} {mutant.file:40} {mutant.test}")
+            print(f"{mutant.name:20} {mutant.test}")
         return 0
     code, tail = _try((), [mutant.test for mutant in chosen])
     if code:
