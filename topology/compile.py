@@ -5,35 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
-
-import duckdb
 
 from headrace.errors import DeclarationError
 from schemas import AvroSchema, load
 from topology import checks, postgres, route
 from topology.aggregate import Aggregate
-from topology.duck import connect, quoted, version
-from topology.expression import NOT_THE_RECORD, Expression, Measure, measure, row_expression
+from topology.duck import quoted, version
+from topology.expression import Expression, Measure, measure, row_expression
 from topology.program import Column, PipelineProgram, TableProgram
 from topology.state import Kept, State, keep
 from topology.topic import Topic
+from topology.types import Types, refuse_unstable
 
 _LAYOUT = 1  # of state tables; part of every table's version
-_DUCK_TYPES = {
-    "string": "VARCHAR",
-    "enum": "VARCHAR",
-    "int": "INTEGER",
-    "long": "BIGINT",
-    "float": "FLOAT",
-    "double": "DOUBLE",
-    "boolean": "BOOLEAN",
-    "bytes": "BLOB",
-    "date": "DATE",
-    "timestamp-millis": "TIMESTAMP WITH TIME ZONE",
-    "timestamp-micros": "TIMESTAMP WITH TIME ZONE",
-}
 
 
 def compile_pipeline(
@@ -70,7 +55,7 @@ class _Compiler:
     def __init__(self, topic: Topic, schema: AvroSchema, place: str) -> None:
         self._topic = topic
         self._schema = schema
-        self._types = _Types(schema)
+        self._types = Types(schema)
         self._tried: list[route.Tried] = []
         self._routes: list[route.TableRoute] = []
         self._tables: list[TableProgram] = []
@@ -153,7 +138,7 @@ class _Compiler:
             parsed = measure(text, self._schema, self._topic.schema, where)
             tried = None
             if parsed.over is not None:
-                _refuse_other_functions(parsed.over, where)
+                refuse_unstable(parsed.over, where)
                 tried = self._tried[self._try(parsed.over, where)]
             found[name] = parsed, tried
         return found
@@ -216,7 +201,7 @@ class _Compiler:
 
     def _condition(self, text: str, place: str) -> Expression:
         expression = row_expression(text, self._schema, self._topic.schema, place)
-        _refuse_other_functions(expression, place)
+        refuse_unstable(expression, place)
         found = self._types.of(expression, place)
         if found != "BOOLEAN":
             raise DeclarationError(
@@ -283,48 +268,6 @@ class _Compiler:
                 if f.name in used
             },
         }
-
-
-class _Types:
-    """The types of expressions over a schema's columns, as DuckDB sees them."""
-
-    def __init__(self, schema: AvroSchema) -> None:
-        self.columns = {
-            field.name: _DUCK_TYPES.get(field.kind) or f"DECIMAL({field.precision},{field.scale})"
-            for field in schema.fields
-        }
-        nulls = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in self.columns.items())
-        self._frame = f"(SELECT {nulls} LIMIT 0)"
-
-    def of(self, expression: Expression, place: str) -> str:
-        """DuckDB's type of an expression; a `DeclarationError` starting with `place` when it does not bind."""
-        try:
-            described = _duck().execute(f"DESCRIBE SELECT ({expression.sql}) AS x FROM {self._frame}").fetchall()
-        except duckdb.Error as error:
-            line = str(error).splitlines()[0].rstrip(".")
-            raise DeclarationError(f"{place}: DuckDB refuses {expression.sql}: {line}") from error
-        return str(described[0][1])
-
-
-@cache
-def _duck() -> duckdb.DuckDBPyConnection:
-    return connect()
-
-
-@cache
-def _stability() -> dict[str, str]:
-    """DuckDB's functions that are not a pure function of their arguments, with what they are."""
-    rows = _duck().execute(
-        "SELECT DISTINCT function_name, stability FROM duckdb_functions() "
-        "WHERE function_type = 'scalar' AND stability <> 'CONSISTENT'"
-    )
-    return dict(rows.fetchall())
-
-
-def _refuse_other_functions(expression: Expression, place: str) -> None:
-    for name in expression.functions:
-        if name in _stability():
-            raise DeclarationError(f"{place}: {name}() {NOT_THE_RECORD}")
 
 
 def _view_columns(key: Sequence[Column], window: int | None, kept: Sequence[Kept]) -> tuple[Column, ...]:

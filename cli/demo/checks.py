@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from cli.demo import recompute
+from cli.demo.expected import NAMES, TABLES
 from cli.demo.landing import Manifest
 from cli.demo.recount import Recount, ends, recount
 from cli.demo.report import Check, Outcome
@@ -14,18 +15,7 @@ from headrace.settings import Settings
 from ledger import connection, reports
 from topology import Topic
 
-TABLES = ("customer_order_totals", "product_sales")
-NAMES = (
-    "produced",  # manifest: produced = in the log + rejected lines
-    "rejected_lines",  # manifest: rejected lines by reason
-    "dead_letters",  # manifest: dead letters by reason
-    *(f"fates:{table}" for table in TABLES),  # consumed = applied + late + ... + control, every partition
-    *(f"offsets:{table}" for table in TABLES),  # next - first offset = consumed + gaps, every partition
-    *(f"recount:{table}" for table in TABLES),  # an independent reader finds what the table consumed, offset by offset
-    *(f"rows:{table}" for table in TABLES),  # all rows and columns equal those of an independent recomputation
-)
-
-__all__ = ["NAMES", "TABLES", "ends", "examine"]
+__all__ = ["ends", "examine"]
 
 
 def examine(

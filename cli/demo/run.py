@@ -13,6 +13,7 @@ import click
 from cli import own_services
 from cli.catalog import load
 from cli.demo import checks, landing, level, materialize
+from cli.demo.expected import TABLES
 from cli.demo.lock import only_one
 from cli.demo.report import Outcome, show
 from cli.demo.services import Services
@@ -98,7 +99,7 @@ def _whole_way(options: Options, catalog: Catalog, services: Services, stages: S
             ingested = materialize.ingest(webserver, location, topic, manifest, settings, stage)
         broken.result()
     with stages.stage("level") as stage:
-        level.wait(settings, topic, list(checks.TABLES), services, stage)
+        level.wait(settings, topic, list(TABLES), services, stage)
     tables_seconds = time.monotonic() - began
     with stages.stage("checks") as stage:
         checks.examine(outcome, manifest, settings, topic, before, stage)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cli.demo.checks import NAMES, TABLES
+from cli.demo.expected import NAMES, TABLES
 from stack import Home, down, processes
 
 ROOT = Path(__file__).parents[2]
