@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
 
 from headrace.errors import SettingsError
 
@@ -140,8 +142,10 @@ def load() -> Settings:
         raise SettingsError(f"{name}: {first['msg']} (see docs/reference/settings.md)") from error
     except SettingsError:
         raise
-    except Exception as error:  # pydantic-settings wraps JSON errors in its own class
-        raise SettingsError(f"settings cannot be read: {error} (see docs/reference/settings.md)") from error
+    except SourceError as error:  # a value that has to be a JSON object and is none
+        field = re.search(r'field "(\w+)"', str(error))
+        variable = f"HEADRACE_{field[1].upper()}" if field else "a variable"
+        raise SettingsError(f"{variable} is not a JSON object; see docs/reference/settings.md") from error
 
 
 @cache
