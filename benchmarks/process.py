@@ -1,4 +1,7 @@
-"""A command of ours as a process of its own: its CPU time and memory are the kernel's numbers, threads included."""
+"""A command of ours as a process of its own: its CPU time is the kernel's number, threads included.
+
+Its memory is looked at again and again: the kernel's own maximum begins with that of the process that started it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,12 +21,10 @@ from headrace.errors import ServiceFailed
 from headrace.logging import redact
 from headrace.settings import ROOT
 
-_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-
 
 @dataclass(frozen=True)
 class Use:
-    """What a process used in its life: user and system CPU seconds, largest resident memory in MB."""
+    """What a process used in its life: user and system CPU seconds, largest resident memory seen in MB."""
 
     cpu_s: float
     peak_rss_mb: float
@@ -36,6 +38,7 @@ class Process:
     log: Path
     _child: subprocess.Popen[bytes]
     _usage: resource.struct_rusage | None = field(default=None)
+    _peak: int = 0
 
     @classmethod
     def start(cls, name: str, argv: Sequence[str], env: Mapping[str, str], folder: Path) -> Process:
@@ -62,8 +65,10 @@ class Process:
         return float(used.user + used.system)
 
     def ended(self) -> bool:
-        """Whether it has ended; only then `use` can be asked."""
+        """Whether it has ended; also a look at its memory."""
         if self._usage is None:
+            with suppress(psutil.Error):
+                self._peak = max(self._peak, psutil.Process(self._child.pid).memory_info().rss)
             pid, status, usage = os.wait4(self._child.pid, os.WNOHANG)
             if pid:
                 self._usage, self._child.returncode = usage, os.waitstatus_to_exitcode(status)
@@ -84,7 +89,7 @@ class Process:
         if self._child.returncode:
             raise self.failed(f"ended with exit code {self._child.returncode}")
         assert self._usage is not None
-        return Use(self._usage.ru_utime + self._usage.ru_stime, self._usage.ru_maxrss * _UNIT / 1e6)
+        return Use(self._usage.ru_utime + self._usage.ru_stime, self._peak / 1e6)
 
     def kill(self) -> None:
         """Leave nothing behind, whatever state it is in."""
