@@ -37,3 +37,12 @@ product_sales = Aggregate(
     allowed_lateness="5 minutes",
     measures={"salesAmount": "sum(cast(orderAmount as decimal(18,2)))", "orders": "count(*)"},
 )
+
+if os.environ.get("TEST_TABLE_ADDED"):
+    orders_per_status = Aggregate(
+        "orders_per_status",
+        source=orders,
+        by=["status"],
+        window=Tumbling("1 day"),
+        measures={"orders": "count(*)", "quantity": "sum(quantity)"},
+    )
