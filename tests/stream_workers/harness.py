@@ -22,7 +22,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from tests.conftest import Services
 from tests.stream_workers import orders
-from tests.stream_workers.orders import BAD, SCHEMA, Message, Sent
+from tests.stream_workers.orders import BAD, OLDER, SCHEMA, Message, Sent
 
 MARKER = "headrace-marker"
 
@@ -80,6 +80,23 @@ class Rig:
 
     def send(self, messages: list[Message]) -> None:
         """Send these in one transaction."""
+        producer = self._producer()
+        producer.begin_transaction()
+        self._send(producer, messages)
+        producer.commit_transaction()
+        self.sent.messages += messages
+
+    def produce_older(self, seed: int, good: int) -> None:
+        """Send orders of an earlier version of the schema."""
+        registry = SchemaRegistryClient({"url": self.stack.registry_url})
+        older = registry.register_schema(f"{self.topic}-older", Schema(json.dumps(OLDER), "AVRO"))
+        rng = random.Random(seed)
+        messages = []
+        for _ in range(good):
+            order = {**orders.order(rng, self.number), "status": rng.choice(["COMPLETED", "FAILED"])}
+            value = orders.encode(older, order, older=True)
+            messages.append(Message("good", order["customerId"].encode(), value, order))
+            self.number += 1
         producer = self._producer()
         producer.begin_transaction()
         self._send(producer, messages)

@@ -78,9 +78,23 @@ def order(rng: random.Random, number: int) -> dict[str, Any]:
     }
 
 
-def encode(schema_id: int, record: dict[str, Any]) -> bytes:
+# An earlier version of the schema: other order of fields, one that is gone by now, two statuses only.
+OLDER = {
+    **SCHEMA,
+    "fields": [
+        {"name": "coupon", "type": ["null", "string"]},
+        *(
+            {**f, "type": {**f["type"], "symbols": ["FAILED", "COMPLETED"]}} if f["name"] == "status" else f
+            for f in reversed(SCHEMA["fields"])
+        ),
+    ],
+}
+_OLDER = fastavro.parse_schema({**OLDER, "name": "OrderCreatedOlder"})
+
+
+def encode(schema_id: int, record: dict[str, Any], *, older: bool = False) -> bytes:
     out = io.BytesIO()
-    fastavro.schemaless_writer(out, _PARSED, record)
+    fastavro.schemaless_writer(out, _OLDER if older else _PARSED, {"coupon": "x", **record} if older else record)
     return b"\0" + schema_id.to_bytes(4, "big") + out.getvalue()
 
 

@@ -19,6 +19,15 @@ def test_every_record_has_one_fate_and_the_tables_are_exact(rig: Rig, seed: int)
     assert rig.query("select distinct watermark, ended from ledger.positions") == [(_MARCH, _MARCH)]
 
 
+def test_records_of_an_older_schema_between_new_ones(rig: Rig, seed: int) -> None:
+    rig.produce(seed, 1000, ["truncated"])
+    rig.produce_older(seed + 1, 500)
+    rig.produce(seed + 2, 1000)
+    rig.start()
+    rig.wait(rig.level)
+    rig.verify()
+
+
 def test_workers_share_the_shards(rig: Rig, seed: int) -> None:
     rig.produce(seed, 3000)
     rig.start()
