@@ -96,11 +96,19 @@ def find(name: str, *, home: Home | None = None) -> Running | None:
     if process is None:
         return None
     try:
-        rss = sum(p.memory_info().rss for p in (process, *process.children(recursive=True)))
         uptime = max(0.0, SYSTEM_CLOCK.now().timestamp() - process.create_time())
-        return Running(name, process.pid, uptime, rss)
+        family = (process, *process.children(recursive=True))
     except psutil.Error:
         return None
+    return Running(name, process.pid, uptime, sum(map(_rss, family)))
+
+
+def _rss(process: psutil.Process) -> int:
+    """Resident memory; 0 for a process that ended meanwhile, as the children of a server do all the time."""
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
 
 
 def alive(name: str, *, home: Home | None = None) -> bool:

@@ -110,3 +110,18 @@ def _runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_a_child_that_ends_while_memory_is_counted_hides_nobody(
+    new_home: NewHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = new_home()
+    pid = processes.start("sleeper", SLEEP, home=home)
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    gone = psutil.Process(child.pid)
+    child.wait()
+    monkeypatch.setattr(psutil.Process, "children", lambda self, recursive=False: [gone])
+    found = processes.find("sleeper", home=home)
+    assert found and found.pid == pid and found.rss > 0
+    monkeypatch.undo()
+    assert processes.stop("sleeper", home=home)
