@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from ingestion.batch import Header
-
-MARKER_HEADER = "headrace-marker"
-END_OF_INPUT = b"end-of-input"
-EVENT_TIME_HEADER = "event-time"
+from schemas.markers import END_OF_INPUT, EVENT_TIME_HEADER, MARKER_HEADER
 
 
 def end_of_input(event_time: int, *, name: str) -> list[Header]:

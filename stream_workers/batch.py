@@ -14,9 +14,6 @@ from schemas.codec import Failure
 
 Offsets = npt.NDArray[np.int64]
 
-MARKER_HEADER = "headrace-marker"
-EVENT_TIME_HEADER = "event-time"
-
 
 @dataclass(frozen=True)
 class Envelope:

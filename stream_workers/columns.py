@@ -12,7 +12,8 @@ from operator import itemgetter
 import numpy as np
 from confluent_kafka import Message
 
-from stream_workers.batch import EVENT_TIME_HEADER, MARKER_HEADER, Envelope, Marker, Offsets
+from schemas.markers import EVENT_TIME_HEADER, MARKER_HEADER
+from stream_workers.batch import Envelope, Marker, Offsets
 
 _NOTHING: Offsets = np.empty(0, np.int64)
 

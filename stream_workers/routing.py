@@ -81,11 +81,11 @@ class Router:
         """Fates, dead letters and rows of the tables in `watermarks` (their watermark before the batch)."""
         tables = [(k, t) for k, t in enumerate(self._program.tables) if t.version_id in watermarks]
         if batch.frame is None or batch.frame.num_rows == 0:
-            return {t.version_id: self._empty(batch, watermarks[t.version_id]) for _, t in tables}
+            undecodable = _undecodable(batch)
+            return {t.version_id: _nothing(batch, watermarks[t.version_id], undecodable) for _, t in tables}
         if None in forced.refused:
-            return {
-                t.version_id: self._refused(batch, watermarks[t.version_id], forced.refused[None]) for _, t in tables
-            }
+            refused = (Refusal(0, *forced.refused[None]),)
+            return {t.version_id: _nothing(batch, watermarks[t.version_id], refused) for _, t in tables}
         try:
             self._duck.register("frame", pa.Table.from_batches([batch.frame]))
             self._duck.execute(self._program.route(batch.frame))
@@ -109,7 +109,6 @@ class Router:
         forced: Forced,
     ) -> Routed:
         lifted = _largest(watermark, counts["max_valid_event"], *(m.event_time for m in batch.markers))
-        undecodable = [Refusal(f.index, f.reason, f.detail) for f in batch.failures]
         applied = counts[f"t{k}_applied"] or 0
         refused = forced.of(table.version_id)
         if refused is not None and applied:
@@ -119,7 +118,7 @@ class Router:
             applied=applied,
             filtered=counts[f"t{k}_filtered"] or 0,
             control=len(batch.markers),
-            refusals=tuple(sorted((*undecodable, *refusals), key=lambda r: r.index)),
+            refusals=tuple(sorted((*_undecodable(batch), *refusals), key=lambda r: r.index)),
             late_applied=self._late(k, table, batch, counts, watermark, lifted) if applied else 0,
             watermark=lifted,
             ended=_ended(batch),
@@ -183,16 +182,15 @@ class Router:
         row: dict[str, int | None] = self._duck.sql(query).to_arrow_table().to_pylist()[0]
         return row
 
-    def _empty(self, batch: Batch, watermark: int | None) -> Routed:
-        refusals = tuple(Refusal(f.index, f.reason, f.detail) for f in batch.failures)
-        return self._nothing(batch, watermark, refusals)
 
-    def _refused(self, batch: Batch, watermark: int | None, why: tuple[str, str]) -> Routed:
-        return self._nothing(batch, watermark, (Refusal(0, *why),))
+def _undecodable(batch: Batch) -> tuple[Refusal, ...]:
+    return tuple(Refusal(f.index, f.reason, f.detail) for f in batch.failures)
 
-    def _nothing(self, batch: Batch, watermark: int | None, refusals: tuple[Refusal, ...]) -> Routed:
-        lifted = _largest(watermark, *(m.event_time for m in batch.markers))
-        return Routed(0, 0, len(batch.markers), refusals, 0, lifted, _ended(batch), None, None, None)
+
+def _nothing(batch: Batch, watermark: int | None, refusals: tuple[Refusal, ...]) -> Routed:
+    """A batch of which the table takes no record; markers still move its watermark."""
+    lifted = _largest(watermark, *(m.event_time for m in batch.markers))
+    return Routed(0, 0, len(batch.markers), refusals, 0, lifted, _ended(batch), None, None, None)
 
 
 def _largest(*times: int | None) -> int | None:

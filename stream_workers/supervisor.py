@@ -38,7 +38,7 @@ _DRAIN_SECONDS = 20.0
 
 @dataclass
 class Slot:
-    """One of the N places for a worker of a pipeline. `code` is the exit code of the last one, None when unknown."""
+    """One of the N places for a worker of a pipeline. `draining`: until when a worker told to end may take."""
 
     pipeline: str
     number: int

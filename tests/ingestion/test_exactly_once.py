@@ -19,7 +19,7 @@ from headrace.failpoint import FailpointError, Failpoints
 from ingestion.errors import FileError
 from ingestion.failpoints import IngestStep
 from ingestion.ingest import ingest
-from ingestion.markers import END_OF_INPUT, EVENT_TIME_HEADER, MARKER_HEADER
+from schemas.markers import END_OF_INPUT, EVENT_TIME_HEADER, MARKER_HEADER
 from tests.conftest import Services
 from tests.ingestion import child
 from tests.ingestion.conftest import HEADER, Site, headers, order
