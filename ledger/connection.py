@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -38,3 +39,11 @@ def connect(
         ) from error
     except psycopg.OperationalError as error:
         raise ServiceUnavailable(f"Postgres does not answer: {str(error).strip()}; run `headrace doctor`") from error
+
+
+def now(db: Connection) -> datetime:
+    """The database's time: the one clock that workers, supervisor and Dagster share."""
+    row = db.execute("select clock_timestamp()").fetchone()
+    assert row is not None  # a select without FROM has one row
+    moment: datetime = row[0]
+    return moment

@@ -87,10 +87,20 @@ def desired(db: Connection) -> dict[str, bool]:
 
 
 def set_desired(db: Connection, pipeline: str, on: bool) -> None:
-    """Switch a pipeline."""
+    """Switch a pipeline, as its toggle in Dagster says."""
     db.execute(
-        "update ledger.pipelines set desired = %s, changed_at = clock_timestamp() where pipeline = %s",
-        ("on" if on else "off", pipeline),
+        "update ledger.pipelines set desired = %(to)s, changed_at = clock_timestamp()"
+        " where pipeline = %(pipeline)s and desired <> %(to)s",
+        {"to": "on" if on else "off", "pipeline": pipeline},
+    )
+
+
+def override(db: Connection, pipeline: str, on: bool | None, seconds: float = 0) -> None:
+    """Switch a pipeline for `seconds`, whatever its toggle says; None ends an override."""
+    db.execute(
+        "update ledger.pipelines set override = %s,"
+        " override_until = clock_timestamp() + make_interval(secs => %s) where pipeline = %s",
+        (None if on is None else "on" if on else "off", seconds, pipeline),
     )
 
 
