@@ -34,10 +34,15 @@ class Catalog:
     tables: Mapping[str, TableProgram]
     pipelines: Mapping[str, PipelineProgram]
     _places: Mapping[int, str] = field(repr=False)
+    _files: Mapping[str, Path] = field(repr=False)
 
     def place(self, declaration: Declaration) -> str:
         """The file in which something is declared, such as `assets/orders.py`."""
         return self._places[id(declaration)]
+
+    def file(self, declaration: Declaration) -> Path:
+        """The same file on this machine."""
+        return self._files[self.place(declaration)]
 
     def system(self, declaration: Declaration) -> str:
         """The system something belongs to: the name of its declaration file, such as `orders`."""
@@ -53,7 +58,9 @@ def load(package: str = "assets") -> Catalog:
 
     Raises `DeclarationError`: one line that names file, declaration, column and remedy.
     """
-    found = [item for module in _modules(package) for item in _declared(module, _file_of(module))]
+    modules = list(_modules(package))
+    found = [item for module in modules for item in _declared(module, _file_of(module))]
+    files = {_file_of(module): Path(module.__file__).resolve() for module in modules if module.__file__}
     places = {id(item): place for place, item in found}
     topics = _by_name([(place, item) for place, item in found if isinstance(item, Topic)], "topic")
     sources = _by_name([(place, item) for place, item in found if isinstance(item, FileSource)], "source")
@@ -66,7 +73,7 @@ def load(package: str = "assets") -> Catalog:
         _check_topic(table.name, table.source, topics, places[id(table)])
     pipelines = _compile(topics, tables, places)
     programs = {table.name: table for pipeline in pipelines.values() for table in pipeline.tables}
-    return Catalog(topics, sources, {name: programs[name] for name in tables}, pipelines, places)
+    return Catalog(topics, sources, {name: programs[name] for name in tables}, pipelines, places, files)
 
 
 def _modules(package: str) -> Iterator[ModuleType]:

@@ -1,4 +1,4 @@
-"""The graph: landing files -> topics -> tables. Only wiring; each kind of asset has its own module.
+"""The graph: landing files -> topics -> tables, their checks, and what switches and watches the workers. Only wiring.
 
 Loading needs no service and must stay under a second beyond `import dagster`: drivers and pandas are imported by the
 functions that run, never here.
@@ -10,21 +10,31 @@ from dagster import AssetSelection, Definitions, define_asset_job, in_process_ex
 
 from assets import catalog as declared
 from headrace.settings import settings
-from orchestration import files, keys, tables, topics
+from orchestration import checks, code, files, fleet, keys, switches, tables, topics
 
 
 def build(found: declared.Catalog) -> Definitions:
     """Definitions of everything in the catalog."""
+
+    def place(declaration: declared.Declaration) -> code.Place:
+        return code.place(found.file(declaration), declaration.name)
+
+    programs = [(pipeline.name, table) for pipeline in found.pipelines.values() for table in pipeline.tables]
     return Definitions(
         assets=[
-            *(files.spec(source) for source in found.sources.values()),
-            *(topics.asset(topic, found.sources_of(topic)) for topic in found.topics.values()),
-            *(tables.spec(table) for table in found.tables.values()),
+            *(files.spec(source, place(source)) for source in found.sources.values()),
+            *(topics.asset(topic, found.sources_of(topic), place(topic)) for topic in found.topics.values()),
+            *(tables.asset(table, pipeline, place(table.table)) for pipeline, table in programs),
+        ],
+        asset_checks=[checks.check(pipeline) for pipeline in found.pipelines.values()],
+        sensors=[
+            fleet.sensor(found.pipelines),
+            *(switches.sensor(pipeline) for pipeline in found.pipelines.values()),
         ],
         jobs=[
             define_asset_job(
                 "ingest",
-                AssetSelection.groups(keys.TOPICS),
+                AssetSelection.groups(keys.TOPICS) - AssetSelection.all_asset_checks(),
                 description="Ingest the landing files of every topic; files that are in the log already are skipped.",
             )
         ],

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dagster import AssetSpec, MetadataValue
 
-from orchestration import keys
+from orchestration import code, keys
 from topology import FileSource
 
 
-def spec(source: FileSource) -> AssetSpec:
+def spec(source: FileSource, declared: code.Place) -> AssetSpec:
     """The asset of one `FileSource`."""
     return AssetSpec(
         keys.source_key(source.name),
@@ -16,5 +16,9 @@ def spec(source: FileSource) -> AssetSpec:
         group_name=keys.FILES,
         kinds={source.format},
         owners=list(source.owners or source.topic.owners),
-        metadata={"landing files": MetadataValue.text(source.path), "format": MetadataValue.text(source.format)},
+        metadata={
+            "landing files": MetadataValue.text(source.path),
+            "format": MetadataValue.text(source.format),
+            **code.references(declared),
+        },
     )

@@ -1,36 +1,69 @@
-"""Tables in the graph: made true by stream workers, so external assets in a group of their own.
+"""Tables in the graph: kept true by stream workers, whose work the fleet sensor reports as materializations.
 
-The UI refuses to materialize a selection with an external asset in it; a group of its own keeps "Materialize all"
-usable for the topics.
+Tables with time windows are partitioned by the UTC day of the window's start. They can be selected for materialization,
+as backfills will need; until restating is there, such a run fails at once and changes nothing.
 """
 
-from __future__ import annotations
+# No postponed annotations here: dagster looks at the type of `context`.
+from datetime import timedelta
 
-from dagster import AssetSpec, MetadataValue
+from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
+    DailyPartitionsDefinition,
+    Failure,
+    FreshnessPolicy,
+    MaterializeResult,
+    MetadataValue,
+)
+from dagster import asset as dagster_asset
 
-from orchestration import columns, keys
+from orchestration import code, columns, keys
+from topology.duration import micros
 from topology.program import TableProgram
 
 
-def spec(program: TableProgram) -> AssetSpec:
+def asset(program: TableProgram, pipeline: str, declared: code.Place) -> AssetsDefinition:
     """The asset of one table."""
     table = program.table
     topic = keys.topic_key(table.source.name)
-    return AssetSpec(
-        keys.table_key(table.name),
+    fresh = timedelta(microseconds=micros(table.fresh_within))
+
+    @dagster_asset(
+        key=keys.table_key(table.name),
         deps=[topic],
-        description=table.description or f"Table {table.name}.",
+        partitions_def=days(program),
         group_name=keys.TABLES,
         kinds={"postgres", "table"},
         owners=list(table.owners or table.source.owners),
+        description=table.description or f"Table {table.name}.",
+        freshness_policy=FreshnessPolicy.time_window(fail_window=fresh, warn_window=fresh * 2 / 3),
         metadata={
             "dagster/column_schema": columns.table_columns(
                 ((c.name, c.pg_type.partition(" COLLATE")[0]) for c in program.columns), table.measures
             ),
             **columns.lineage(topic, program.lineage),
+            **code.references(declared),
             "pipeline": MetadataValue.text(table.source.pipeline_name),
             "group by": MetadataValue.text(", ".join(table.by)),
             "window": MetadataValue.text(table.window.size if table.window else "none"),
             "only where": MetadataValue.text(table.where or "every valid record"),
         },
     )
+    def keep(context: AssetExecutionContext) -> MaterializeResult[None]:
+        raise Failure(
+            f"{table.name} was not materialized and nothing was changed: the stream worker of pipeline {pipeline} "
+            f"keeps it true, and a run cannot restate it yet; to build it anew from its topic run "
+            f"`headrace pipeline rebuild {pipeline}`",
+            allow_retries=False,
+        )
+
+    return keep
+
+
+def days(program: TableProgram) -> DailyPartitionsDefinition | None:
+    """UTC days of the window's start, today included; None for a table without time windows."""
+    first = program.table.source.not_before
+    if not program.windowed or first is None:
+        return None
+    return DailyPartitionsDefinition(start_date=first, end_offset=1)  # without the offset today does not exist yet

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dagster import AssetExecutionContext, AssetKey, AssetsDefinition, MaterializeResult, MetadataValue
 from dagster import asset as dagster_asset
 
-from orchestration import columns, keys
+from orchestration import code, columns, keys
 from schemas import avro
 from topology import FileSource, Topic
 
 
-def asset(topic: Topic, sources: Sequence[FileSource]) -> AssetsDefinition:
+def asset(topic: Topic, sources: Sequence[FileSource], declared: code.Place) -> AssetsDefinition:
     """The asset of `topic`."""
     shape = avro.load(topic.schema)
     deps: list[AssetKey] = [keys.source_key(source.name) for source in sources]
@@ -31,6 +31,7 @@ def asset(topic: Topic, sources: Sequence[FileSource]) -> AssetsDefinition:
             "record key": MetadataValue.text(topic.key),
             "event time": MetadataValue.text(f"{topic.event_time.column} ({topic.event_time.format})"),
             "must hold": MetadataValue.text(json.dumps(dict(topic.require))),
+            **code.references(declared),
         },
     )
     def ingest_topic(context: AssetExecutionContext) -> MaterializeResult[None]:

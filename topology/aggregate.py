@@ -17,7 +17,8 @@ class Aggregate:
     by: group columns. measures: SQL text by column name; each one mergeable aggregate (sum, count, min, max, avg) over
     a row expression. where: SQL condition; records for which it is not TRUE are counted `filtered`. allowed_lateness
     decides when a row is final, never whether a record counts. approx: allow sums of doubles, whose result depends on
-    the order of the records.
+    the order of the records. fresh_within: how long ago the table may last have been true before it counts as stale.
+    max_lag: how long a record may wait to be consumed before that is a warning.
     """
 
     name: str
@@ -29,5 +30,7 @@ class Aggregate:
     allowed_lateness: str = "0 seconds"
     late: Literal["correct"] = "correct"
     approx: bool = False
+    fresh_within: str = "15 minutes"
+    max_lag: str = "1 minute"
     description: str = ""
     owners: tuple[str, ...] = field(default=())

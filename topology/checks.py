@@ -149,6 +149,11 @@ def check_table(table: Aggregate, topic: Topic, schema: AvroSchema, place: str) 
                 f'{where}.measures: name "{name}" does not fit; a letter, then letters, digits and "_", '
                 f"{limit} at most, not ending in __sum or __count"
             )
+    for name, bound in (("fresh_within", table.fresh_within), ("max_lag", table.max_lag)):
+        if duration(bound, f"{where}.{name}") < 1_000_000:
+            raise DeclarationError(
+                f'{where}.{name}: "{bound}" is less than a second; ticks come every 5 s, give it more'
+            )
     _check_window(table, topic, where)
 
 

@@ -1,0 +1,48 @@
+"""The cheap checks as definitions: ticks report them, and they can be run on demand by the same functions."""
+
+# No postponed annotations here: dagster looks at the type of `context`.
+from collections.abc import Iterator
+
+from dagster import AssetCheckExecutionContext, AssetCheckKey, AssetCheckResult, AssetChecksDefinition, AssetCheckSpec
+from dagster import multi_asset_check as dagster_multi_asset_check
+
+from orchestration import keys, names
+from topology.program import PipelineProgram, TableProgram
+
+TABLE_CHECKS = {
+    "accounting": "Every consumed record has one fate and no offset is left out: both identities, every partition.",
+    "lag": "No record waits longer than `max_lag` to be consumed.",
+    "volume": "The last 24 hours brought about as many records as the days before.",
+    "freshness": "Everything is in that reached the topic until `fresh_within` ago.",
+}
+TOPIC_CHECKS = {
+    "workers": "Workers run as the switch says; none stalls, none crashes again and again.",
+    "fleet": "The fleet sensor ticks: toggles are obeyed and tables report.",
+}
+_BLOCKING = {"accounting"}
+
+
+def check(program: PipelineProgram) -> AssetChecksDefinition:
+    """The cheap checks of one pipeline: of its tables, and of its workers at the topic."""
+    specs = [spec for table in program.tables for spec in _of_table(table)]
+    topic = keys.topic_key(program.topic.name)
+    specs += [AssetCheckSpec(name, asset=topic, description=says) for name, says in TOPIC_CHECKS.items()]
+
+    @dagster_multi_asset_check(name=names.op(program.name, "checks"), specs=specs, can_subset=True)
+    def look(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
+        from orchestration.checking import judged
+        from orchestration.verdict import lasting
+
+        wanted: set[AssetCheckKey] = set(context.selected_asset_check_keys)
+        found = (verdict.result() for verdict in judged(program) if verdict.key in wanted)
+        yield from lasting(context.instance, found, specs)
+
+    return look
+
+
+def _of_table(table: TableProgram) -> list[AssetCheckSpec]:
+    key = keys.table_key(table.name)
+    return [
+        AssetCheckSpec(name, asset=key, description=says, blocking=name in _BLOCKING)
+        for name, says in TABLE_CHECKS.items()
+    ]

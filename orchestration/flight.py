@@ -1,0 +1,94 @@
+"""What the fleet sensor does in one tick, on the ledger. Imported by ticks only: it needs drivers.
+
+1. Take the fleet's lease for the length of the tick: two daemons of one instance never report twice.
+2. Note the tick; leave everything alone when the switches belong to another Dagster instance.
+3. Copy the toggles into the ledger's desired state.
+4. Look at everything in one snapshot, judge it, and plan the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+
+from headrace.errors import Transient
+from headrace.settings import load
+from ledger import Connection, connection, fleet, leases, workers
+from ledger.observed import observe
+from orchestration.cursor import Cursor
+from orchestration.tick import Event, Tick
+from topology.program import PipelineProgram
+
+_LEASE_SECONDS = 30.0  # a code server killed in the middle of a tick keeps the next one waiting so long
+_VOLUME_SECONDS = 3600.0  # volumes change slowly and cost a look at eight days of the batch index
+_SESSION = "-c timezone=UTC -c statement_timeout=10s -c lock_timeout=2s"
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """What a tick gives to Dagster; `says` is shown at the tick."""
+
+    events: Sequence[Event]
+    cursor: str | None
+    says: str
+
+
+class Flight:
+    """Ticks of one Dagster instance (`instance`: the id of its run storage)."""
+
+    def __init__(
+        self,
+        pipelines: Mapping[str, PipelineProgram],
+        instance: str,
+        holder: str,
+        clock: Callable[[Connection], datetime] = connection.now,
+    ) -> None:
+        self._pipelines, self._instance, self._holder, self._clock = pipelines, instance, holder, clock
+
+    def tick(self, toggles: Callable[[], Mapping[str, bool]], cursor: str | None) -> Ticked:
+        """One tick; one that could not be done says why and leaves the cursor where it is."""
+        try:
+            with connection.connect(load().need_postgres(), options=_SESSION, application="headrace fleet") as db:
+                return self._leased(db, toggles, cursor)
+        except (psycopg.OperationalError, Transient) as error:
+            return Ticked((), cursor, f"{str(error).strip()}; workers go on, nothing was switched or reported")
+        except psycopg.errors.UndefinedTable:
+            return Ticked((), cursor, "the ledger has no tables yet; run `headrace provision`")
+
+    def _leased(self, db: Connection, toggles: Callable[[], Mapping[str, bool]], cursor: str | None) -> Ticked:
+        if not leases.take(db, fleet.LEASE, self._holder, _LEASE_SECONDS):
+            return Ticked((), cursor, "another tick of the fleet is under way; this one did nothing")
+        try:
+            now = self._clock(db)
+            if not fleet.tick(db, self._instance, now):
+                return Ticked((), cursor, _not_ours(fleet.owner(db), now))
+            on = toggles()
+            workers.declare(db, sorted(self._pipelines))
+            for pipeline in sorted(self._pipelines):
+                workers.set_desired(db, pipeline, on[pipeline])
+            return self._report(db, Cursor.load(cursor), now)
+        finally:
+            leases.release(db, [fleet.LEASE], self._holder)
+
+    def _report(self, db: Connection, cursor: Cursor, now: datetime) -> Ticked:
+        volumes = now.timestamp() - cursor.volume_at >= _VOLUME_SECONDS
+        seen = observe(db, now, since=cursor.known(), volumes=volumes)
+        tick = Tick(self._pipelines, seen, cursor, now)
+        tick.run()
+        off = [name for name, switch in seen.switches.items() if name in self._pipelines and not switch.on(now)]
+        running = sum(worker.state == "running" for worker in seen.workers)
+        switched = f"off: {', '.join(sorted(off))}" if off else "all pipelines on"
+        return Ticked(tick.events, cursor.dump(), f"{switched}; {running} workers; {len(tick.events)} events")
+
+
+def _not_ours(owner: fleet.Fleet | None, now: datetime) -> str:
+    if owner is None:
+        return "the fleet was released a moment ago; the next tick owns it"
+    age = (now - owner.ticked_at).total_seconds()
+    return (
+        f"the switches belong to the Dagster instance {owner.instance[:8]}, which ticked {age:.0f} s ago; this one did"
+        " nothing; to move them here run `headrace fleet release`"
+    )

@@ -1,0 +1,62 @@
+"""The materializations that a tick reports: what its numbers are called is what the UI plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from dagster import AssetMaterialization, MetadataValue
+
+from ledger.observed import Place
+from orchestration import judge, keys
+from topology.program import PipelineProgram, TableProgram
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the events of one report have in common. consumed: records since the table's last report."""
+
+    reason: str
+    now: datetime
+    places: Sequence[Place]
+    consumed: int
+    switch: str
+    records_per_s: float
+
+
+def topic(program: PipelineProgram, report: Report) -> AssetMaterialization:
+    """The topic, as far as it was seen."""
+    ends = {str(p.partition): p.end_offset for p in report.places if p.end_offset is not None}
+    return AssetMaterialization(
+        keys.topic_key(program.topic.name),
+        description=f"Reported by the fleet: {report.reason}.",
+        metadata={
+            "end offsets": MetadataValue.json(dict(sorted(ends.items()))),
+            "offsets": sum(end for end in ends.values() if end is not None),
+            "switch": report.switch,
+            "reported because": report.reason,
+        },
+    )
+
+
+def table(
+    program: TableProgram, partition: str | None, spans: Mapping[str, tuple[int, int]], report: Report
+) -> AssetMaterialization:
+    """A table, or one day of it. spans: offsets by partition whose records changed it since it was last reported."""
+    lag = judge.lag(program, report.places, report.now).numbers
+    return AssetMaterialization(
+        keys.table_key(program.name),
+        partition=partition,
+        description=f"Reported by the fleet: {report.reason}.",
+        metadata={
+            "offsets": MetadataValue.json({shard: f"{low}-{high}" for shard, (low, high) in sorted(spans.items())}),
+            "records": report.consumed,
+            "records per second": round(report.records_per_s, 1),
+            **lag,
+            "dead letters": sum(place.dead_lettered for place in report.places),
+            "switch": report.switch,
+            "reported because": report.reason,
+            "table version": program.version_id,
+        },
+    )

@@ -1,0 +1,31 @@
+"""What a pipeline's own sensor does in a tick: says how its workers are, and judges the fleet's last tick."""
+
+from __future__ import annotations
+
+import psycopg
+
+from headrace.errors import Transient
+from headrace.settings import load
+from ledger import connection
+from ledger.observed import observe
+from orchestration import judge
+from orchestration.flight import Ticked
+from topology.program import PipelineProgram
+
+
+def watch(program: PipelineProgram, cursor: str | None) -> Ticked:
+    """One tick. The check `fleet` is reported when its outcome changes; the fleet itself repeats a good one.
+
+    cursor: whether it passed at the last tick.
+    """
+    try:
+        with connection.connect(load().need_postgres(), application="headrace switch") as db:
+            now = connection.now(db)
+            seen = observe(db, now)
+    except (psycopg.OperationalError, psycopg.errors.UndefinedTable, Transient) as error:
+        return Ticked((), cursor, f"{str(error).strip().splitlines()[0]}; `headrace doctor` shows the services")
+    fleet, workers = judge.fleet(program, seen.fleet, now), judge.workers(program, seen, now)
+    outcome = str(fleet.passed)
+    events = [] if cursor == outcome else [fleet.evaluation()]
+    says = workers.says if fleet.passed else f"{workers.says}; fleet: {fleet.says}"
+    return Ticked(events, outcome, says)
