@@ -54,7 +54,8 @@ class Flight:
             with connection.connect(load().need_postgres(), options=_SESSION, application="headrace fleet") as db:
                 return self._leased(db, toggles, cursor)
         except (psycopg.OperationalError, Transient) as error:
-            return Ticked((), cursor, f"{str(error).strip()}; workers go on, nothing was switched or reported")
+            why = " ".join(str(error).split())
+            return Ticked((), cursor, f"{why}; workers go on, nothing was switched or reported")
         except psycopg.errors.UndefinedTable:
             return Ticked((), cursor, "the ledger has no tables yet; run `headrace provision`")
 

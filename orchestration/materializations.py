@@ -1,4 +1,8 @@
-"""The materializations that a tick reports: what its numbers are called is what the UI plots."""
+"""What a tick reports of topics and tables: what its numbers are called is what the UI plots.
+
+A topic is observed, not materialized: nothing of ours put those records there, and a materialization would mark every
+day of its tables as out of date that the new records do not touch.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dagster import AssetMaterialization, MetadataValue
+from dagster import AssetMaterialization, AssetObservation, MetadataValue
 
 from ledger.observed import Place
 from orchestration import judge, keys
@@ -25,10 +29,10 @@ class Report:
     records_per_s: float
 
 
-def topic(program: PipelineProgram, report: Report) -> AssetMaterialization:
+def topic(program: PipelineProgram, report: Report) -> AssetObservation:
     """The topic, as far as it was seen."""
     ends = {str(p.partition): p.end_offset for p in report.places if p.end_offset is not None}
-    return AssetMaterialization(
+    return AssetObservation(
         keys.topic_key(program.topic.name),
         description=f"Reported by the fleet: {report.reason}.",
         metadata={

@@ -1,7 +1,7 @@
 """One tick of the fleet: from a snapshot of the ledger to the events of this tick and the cursor after it.
 
-A tick has room for 20 events: first checks whose outcome changed, then per pipeline its topic and, after it, its tables
-(a table reported before its topic would count as stale), then outcomes that were not told for an hour.
+A tick has room for 20 events: first checks whose outcome changed, then per pipeline its topic and, after it, its
+tables, then outcomes that were not told for an hour.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 
-from dagster import AssetCheckEvaluation, AssetMaterialization
+from dagster import AssetCheckEvaluation, AssetMaterialization, AssetObservation
 
 from ledger.observed import Observed, Place
 from orchestration import due, judge, materializations
@@ -19,7 +19,7 @@ from orchestration.verdict import Verdict
 from topology.duration import micros
 from topology.program import PipelineProgram, TableProgram
 
-Event = AssetMaterialization | AssetCheckEvaluation
+Event = AssetMaterialization | AssetObservation | AssetCheckEvaluation
 
 EVENTS = 20  # most in one tick: each costs 8 to 12 ms in the daemon
 TELL_AGAIN = 3600.0  # seconds after which an unchanged outcome is told once more

@@ -23,7 +23,7 @@ def watch(program: PipelineProgram, cursor: str | None) -> Ticked:
             now = connection.now(db)
             seen = observe(db, now)
     except (psycopg.OperationalError, psycopg.errors.UndefinedTable, Transient) as error:
-        return Ticked((), cursor, f"{str(error).strip().splitlines()[0]}; `headrace doctor` shows the services")
+        return Ticked((), cursor, " ".join(str(error).split()))
     fleet, workers = judge.fleet(program, seen.fleet, now), judge.workers(program, seen, now)
     outcome = str(fleet.passed)
     events = [] if cursor == outcome else [fleet.evaluation()]
