@@ -35,7 +35,7 @@ def check(program: PipelineProgram) -> AssetChecksDefinition:
 
         wanted: set[AssetCheckKey] = set(context.selected_asset_check_keys)
         found = (verdict.result() for verdict in judged(program) if verdict.key in wanted)
-        yield from lasting(context.instance, found, specs)
+        yield from lasting(context.instance, found)
 
     return look
 

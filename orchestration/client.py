@@ -31,6 +31,8 @@ _RUN = """query($id: ID!, $after: String) {
   logsForRun(runId: $id, afterCursor: $after) { __typename ... on EventConnection { cursor events {
     __typename ... on MessageEvent { message level eventType }
     ... on ExecutionStepFailureEvent { error { message causes { message } } } } } } }"""
+_CHECKS = """query { assetNodes { assetKey { path } assetChecksOrError { __typename ... on AssetChecks { checks {
+  name blocking executionForLatestMaterialization { status runId evaluation { severity description } } } } } } }"""
 _ASSETS = """query { assetNodes { assetKey { path } groupName isExecutable dependencyKeys { path } } }"""
 
 
@@ -40,6 +42,22 @@ class Location:
 
     name: str
     repository: str
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """A check as the UI shows it for the asset's newest materialization; status None: it has not run since."""
+
+    asset: tuple[str, ...]
+    name: str
+    blocking: bool
+    status: str | None
+    says: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether it ran and passed."""
+        return self.status == "SUCCEEDED"
 
 
 @dataclass(frozen=True)
@@ -93,14 +111,33 @@ class Webserver:
         nodes: list[dict[str, Any]] = self.query(_ASSETS)["assetNodes"]
         return nodes
 
+    def checks(self) -> list[CheckOutcome]:
+        """Every asset check with its last outcome."""
+        found = []
+        for node in self.query(_CHECKS)["assetNodes"]:
+            for check in node["assetChecksOrError"].get("checks", []):
+                last = check["executionForLatestMaterialization"] or {}
+                says = (last.get("evaluation") or {}).get("description") or ""
+                path = tuple(node["assetKey"]["path"])
+                found.append(CheckOutcome(path, check["name"], bool(check["blocking"]), last.get("status"), says))
+        return found
+
     def materialize(self, asset_keys: Sequence[Sequence[str]], location: Location) -> str:
         """Launch a run of these assets; its id."""
+        return self._launch(location, [{"path": list(path)} for path in asset_keys], [])
+
+    def check(self, checks: Sequence[CheckOutcome], location: Location) -> str:
+        """Launch a run of these checks; its id."""
+        wanted = [{"assetKey": {"path": list(check.asset)}, "name": check.name} for check in checks]
+        return self._launch(location, [], wanted)
+
+    def _launch(self, location: Location, assets: Sequence[object], checks: Sequence[object]) -> str:
         selector = {
             "repositoryLocationName": location.name,
             "repositoryName": location.repository,
             "pipelineName": "__ASSET_JOB",
-            "assetSelection": [{"path": list(path)} for path in asset_keys],
-            "assetCheckSelection": [],
+            "assetSelection": assets,
+            "assetCheckSelection": checks,
         }
         answer = self.query(_LAUNCH, params={"selector": selector, "mode": "default", "runConfigData": {}})["launchRun"]
         if answer["__typename"] != "LaunchRunSuccess":

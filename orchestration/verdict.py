@@ -10,7 +10,6 @@ from dagster import (
     AssetCheckKey,
     AssetCheckResult,
     AssetCheckSeverity,
-    AssetCheckSpec,
     AssetKey,
     DagsterInstance,
 )
@@ -45,7 +44,6 @@ class Verdict:
             metadata=dict(self.numbers),
             severity=_severity(self.severe),
             description=self.says,
-            blocking=self.blocking,
         )
 
     def result(self) -> AssetCheckResult:
@@ -60,35 +58,29 @@ class Verdict:
         )
 
 
-def lasting(
-    instance: DagsterInstance, results: Iterable[AssetCheckResult], specs: Iterable[AssetCheckSpec]
-) -> Iterator[AssetCheckResult]:
-    """Yield the results, then report those of blocking checks once more as events that belong to no run.
+def lasting(instance: DagsterInstance, results: Iterable[AssetCheckResult]) -> Iterator[AssetCheckResult]:
+    """Yield the results, then report them once more as events that belong to no run.
 
-    A check counts for automation only when it judged the asset's newest materialization; ticks materialize every few
+    Dagster shows and counts a check only when it judged the asset's newest materialization; ticks materialize every few
     minutes, so that a run's verdict would count for minutes (docs/adr/lasting-verdicts.md). One that belongs to no run
-    counts until the next.
+    counts until the next. Results need `asset_key` and `check_name`.
     """
-    blocking = {spec.key for spec in specs if spec.blocking}
     found = []
     for result in results:
         found.append(result)
         yield result
     for result in found:
-        if result.asset_key is None or result.check_name is None:
-            continue
-        if AssetCheckKey(result.asset_key, result.check_name) in blocking:
-            instance.report_runless_asset_event(
-                AssetCheckEvaluation(
-                    asset_key=result.asset_key,
-                    check_name=result.check_name,
-                    passed=result.passed,
-                    metadata=result.metadata,
-                    severity=result.severity,
-                    description=result.description,
-                    blocking=True,
-                )
+        assert result.asset_key is not None and result.check_name is not None  # the caller's contract
+        instance.report_runless_asset_event(
+            AssetCheckEvaluation(
+                asset_key=result.asset_key,
+                check_name=result.check_name,
+                passed=result.passed,
+                metadata=result.metadata,
+                severity=result.severity,
+                description=result.description,
             )
+        )
 
 
 def _severity(severe: bool) -> AssetCheckSeverity:

@@ -50,7 +50,7 @@ def definitions(verdict: list[bool]) -> Definitions:
         result = AssetCheckResult(
             passed=verdict[-1], asset_key=SALES, check_name="quality", severity=AssetCheckSeverity.ERROR
         )
-        yield from lasting(context.instance, [result], [QUALITY])
+        yield from lasting(context.instance, [result])
 
     @asset(deps=[SALES], automation_condition=WHEN_CERTIFIED)
     def report() -> None: ...
