@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
+
+import psutil
 
 from tests.stream_workers.harness import Rig
 from tests.stream_workers.supervised import Supervised, lives
+
+
+def children(rig: Rig) -> list[int]:
+    """Worker processes over the rig's database, whether the ledger knows them or not."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if "worker" in process.cmdline() and process.environ().get("HEADRACE_POSTGRES_URL") == rig.database:
+                found.append(process.pid)
+    return found
 
 
 def test_starts_restarts_adopts_and_drains(supervised: Supervised, rig: Rig, seed: int) -> None:
@@ -76,6 +89,29 @@ def test_killed_again_and_again_leaves_one_worker(supervised: Supervised, rig: R
     supervised.wait(lambda: supervised.log().count(b"adopted") >= 1 and len(supervised.workers()) == 1)
     assert process.poll() is None
     assert rig.query("select * from ledger.restarts") == []
+    rig.verify()
+
+
+def test_killed_right_after_it_started_a_worker(supervised: Supervised, rig: Rig, seed: int, rounds: int) -> None:
+    for _ in range(rounds):
+        process = supervised.start()
+        supervised.wait(lambda: b"started worker=" in supervised.log())
+        process.kill()
+        process.wait()
+        before = supervised.workers()
+        assert len(before) <= 1
+        supervised.start()
+        supervised.wait(lambda: b"adopted" in supervised.log() or b"too many" in supervised.log())
+        supervised.wait(lambda: len(supervised.workers()) == 1)
+        supervised.wait(lambda: len(children(rig)) == 1)
+        process = supervised.processes[-1]
+        os.kill(next(iter(supervised.workers().values())), signal.SIGKILL)
+        process.kill()
+        process.wait()
+        supervised.wait(lambda: not children(rig))
+    supervised.start()
+    rig.produce(seed, 500)
+    supervised.wait(rig.level)
     rig.verify()
 
 
