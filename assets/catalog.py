@@ -130,7 +130,7 @@ def _declared(module: ModuleType, place: str) -> list[tuple[str, Declaration]]:
 def _by_name(found: list[tuple[str, _T]], what: str) -> dict[str, _T]:
     names: dict[str, tuple[str, _T]] = {}
     for place, item in found:
-        alike = re.sub(r"[.-]", "_", item.name).lower()  # Kafka's metrics and Dagster's names cannot tell them apart
+        alike = _alike(item.name)
         if alike in names:
             other_place, other = names[alike]
             same = "" if other.name == item.name else f' as "{other.name}", which is too much alike'
@@ -139,6 +139,11 @@ def _by_name(found: list[tuple[str, _T]], what: str) -> dict[str, _T]:
             )
         names[alike] = (place, item)
     return {item.name: item for _, item in names.values()}
+
+
+def _alike(name: str) -> str:
+    """What names have in common that Kafka's metrics or Dagster's names cannot tell apart."""
+    return re.sub(r"[.-]", "_", name).lower()
 
 
 def _check_topic(name: str, topic: Topic, topics: Mapping[str, Topic], place: str) -> None:
@@ -177,10 +182,12 @@ def _compile(
     pipelines: dict[str, PipelineProgram] = {}
     for topic in topics.values():
         name, place = topic.pipeline_name, places[id(topic)]
-        other = readers.setdefault(name, topic)
+        other = readers.setdefault(_alike(name), topic)
         if other is not topic:
+            same = "" if other.pipeline_name == name else f' as "{other.pipeline_name}", which is too much alike,'
             raise DeclarationError(
-                f'{place}: {topic.name}.pipeline: "{name}" reads topic {other.name} already; name another pipeline'
+                f'{place}: {topic.name}.pipeline: "{name}"{same} reads topic {other.name} already;'
+                " name another pipeline"
             )
         fed = [table for table in tables.values() if table.source is topic]
         where = {table.name: places[id(table)] for table in fed}

@@ -23,6 +23,7 @@ from stack.home import Home
 MODULE = "orchestration.definitions"
 LOCATION = "headrace"
 CODE, WEBSERVER, DAEMON = "dagster-code", "dagster-webserver", "dagster-daemon"
+DEV = "dagster-dev"  # `dagster dev`: all three in one
 NAMES = (DAEMON, WEBSERVER, CODE)  # in the order of stopping
 START_SECONDS = 120.0  # `import dagster` alone is seconds; on two cores that also start a broker it has taken 30
 _POLL = 0.1
@@ -32,7 +33,8 @@ def url(home: Home | None = None) -> str | None:
     """Address of the webserver that runs on this machine, None when there is none."""
     home = home or Home()
     port = ports.remembered(home, WEBSERVER)
-    return f"http://{ports.HOST}:{port}" if port and processes.alive(WEBSERVER, home=home) else None
+    up = any(processes.alive(name, home=home) for name in (WEBSERVER, DEV))
+    return f"http://{ports.HOST}:{port}" if port and up else None
 
 
 def storage_is_ready(home: Home) -> bool:
@@ -40,13 +42,13 @@ def storage_is_ready(home: Home) -> bool:
     return (dagster_home.folder(home) / ".tables").exists()
 
 
-def start_code_server(home: Home, postgres_url: str) -> bool:
-    """Start the process that holds the definitions and starts runs. True if it was not up."""
+def start_code_server(home: Home, postgres_url: str, module: str = MODULE) -> bool:
+    """Start the process that holds the definitions of `module` and starts runs. True if it was not up."""
     if processes.alive(CODE, home=home):
         return False
     socket = _socket(home)
     socket.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(socket), "-m", MODULE]
+    command = [sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(socket), "-m", module]
     command += ["-d", str(Path.cwd()), "--use-python-environment-entry-point", "--log-level", "warning"]
     env = {**_environment(), **dagster_home.environment(home, postgres_url)}  # for the runs that it starts
     processes.start(CODE, command, env, home=home)

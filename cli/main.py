@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import click
 
-from cli import catalog, demo, dlq, ingest, pipeline, processes, produce, services, status
+from cli import catalog, demo, dlq, fleet, ingest, pipeline, processes, produce, services, status
 from headrace.errors import HeadraceError, ServiceFailed
 
 _EXAMPLES = """\b
@@ -49,6 +49,7 @@ for command in (
     *produce.COMMANDS,
     *ingest.COMMANDS,
     *processes.COMMANDS,
+    *fleet.COMMANDS,
     *pipeline.COMMANDS,
 ):
     headrace.add_command(command)

@@ -1,4 +1,4 @@
-"""Values of options: shares such as `1%`, and the checks that need a clear line."""
+"""Values of options: shares such as `1%`, durations such as `2h`, and the checks that need a clear line."""
 
 from __future__ import annotations
 
@@ -23,3 +23,25 @@ class Share(click.ParamType[float]):
 
 
 SHARE = Share()
+
+
+class Duration(click.ParamType[float]):
+    """A duration: `90s`, `2h` or `15 minutes`; seconds, more than none and at most 30 days."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The duration in seconds."""
+        from headrace.errors import DeclarationError
+        from topology.duration import micros
+
+        try:
+            seconds = micros(str(value)) / 1_000_000
+        except DeclarationError as error:
+            self.fail(str(error), param, ctx)
+        if not 0 < seconds <= 30 * 86_400:
+            self.fail(f'"{value}" is not between 1 s and 30 days', param, ctx)
+        return seconds
+
+
+DURATION = Duration()

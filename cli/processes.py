@@ -1,9 +1,10 @@
-"""`headrace worker run` and `headrace supervisor`: the long-running processes, in the foreground."""
+"""`headrace worker` and `headrace supervisor`: the long-running processes in the foreground, and their switches."""
 
 from __future__ import annotations
 
 import click
 
+from cli import switch
 from cli.catalog import load
 
 
@@ -34,6 +35,10 @@ def worker_run(pipeline: str, worker_id: str | None) -> int:
         raise UsageError(f'no pipeline "{pipeline}"; there is: {", ".join(sorted(found.pipelines)) or "none"}')
     logging.configure(settings().log_level)
     return room.run(found.pipelines[pipeline], settings(), worker_id)
+
+
+for _command in switch.COMMANDS:
+    worker.add_command(_command)
 
 
 @click.group()

@@ -1,4 +1,4 @@
-"""`headrace status`: workers, lag, throughput, last errors, services."""
+"""`headrace status`: services, switches, workers, lag, throughput, last errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cli.output import json_option, show_json, show_table
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Show services, workers, lag, throughput, errors.
+    """Show services, switches, workers, lag, throughput, errors.
 
     \b
     Examples:
@@ -18,6 +18,7 @@ def status(as_json: bool) -> None:
       headrace status --json
     """
     import stack
+    from cli.fleet import describe
     from cli.ledger_access import reading
     from headrace.settings import settings
     from ledger import reports
@@ -25,10 +26,19 @@ def status(as_json: bool) -> None:
     services = stack.state()
     engine = reading(settings())
     workers, lag, errors = reports.workers(engine), reports.lag(engine), reports.shard_errors(engine)
-    accounting = reports.accounting(engine)
+    pipelines, restarts, fleet = reports.pipelines(engine), reports.restarts(engine), reports.fleet(engine)
     if as_json:
         show_json(
-            {"services": services, "workers": workers, "lag": lag, "shard_errors": errors, "accounting": accounting}
+            {
+                "services": services,
+                "fleet": fleet,
+                "pipelines": pipelines,
+                "restarts": restarts,
+                "workers": workers,
+                "lag": lag,
+                "shard_errors": errors,
+                "accounting": reports.accounting(engine),
+            }
         )
         return
     show_table(
@@ -38,6 +48,17 @@ def status(as_json: bool) -> None:
             (s.name, "up" if s.running else "down", s.address or s.source, s.pid, s.uptime, s.rss // 2**20)
             for s in services
         ],
+    )
+    click.echo(f"fleet: {describe(fleet)}")
+    show_table(
+        "pipelines",
+        ["pipeline", "toggle", "override", "override until", "since"],
+        [(p.pipeline, p.desired, p.override, p.override_until, p.changed_at) for p in pipelines],
+    )
+    show_table(
+        "restarts",
+        ["pipeline", "slot", "failures in a row", "next start", "last error"],
+        [(r.pipeline, r.slot, r.failures, r.next_start, r.last_error) for r in restarts],
     )
     show_table(
         "workers",

@@ -126,12 +126,33 @@ class ShardError:
 
 @dataclass(frozen=True)
 class PipelineRow:
-    """A pipeline's switch."""
+    """A pipeline's switch: "on" or "off" by its toggle, and by an override while that holds."""
 
     pipeline: str
     desired: str
     override: str | None
     override_until: datetime | None
+    changed_at: datetime
+
+
+@dataclass(frozen=True)
+class RestartRow:
+    """A place for a worker whose workers end by themselves. failures: in a row; two or more are a crash loop."""
+
+    pipeline: str
+    slot: int
+    failures: int
+    next_start: datetime | None
+    last_error: str | None
+
+
+@dataclass(frozen=True)
+class FleetRow:
+    """The Dagster instance whose toggles are the switches, and when its fleet sensor last ticked."""
+
+    instance: str
+    ticked_at: datetime
+    silent_s: float
 
 
 @cache
@@ -203,3 +224,14 @@ def shard_errors(db: sa.Engine) -> list[ShardError]:
 def pipelines(db: sa.Engine) -> list[PipelineRow]:
     """Switches of the pipelines."""
     return _rows(db, PipelineRow, _query("report_pipelines"))
+
+
+def restarts(db: sa.Engine) -> list[RestartRow]:
+    """Workers that end by themselves; empty while all is well."""
+    return _rows(db, RestartRow, _query("report_restarts"))
+
+
+def fleet(db: sa.Engine) -> FleetRow | None:
+    """Who owns the fleet, None before the first tick and after a release."""
+    found = _rows(db, FleetRow, _query("report_fleet"))
+    return found[0] if found else None

@@ -1,10 +1,10 @@
-"""Worker processes as the ledger knows them: heartbeats, desired state, restarts."""
+"""Worker processes as the ledger knows them, and the switches of their pipelines."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from ledger.connection import Connection
@@ -38,7 +38,21 @@ class Process:
     host: str
     pid: int
     process_start: float
-    heartbeat_at: datetime
+    state: State
+
+
+@dataclass(frozen=True)
+class Switch:
+    """How a pipeline is switched: by its toggle, and by an override that holds until a moment."""
+
+    desired: bool
+    override: bool | None
+    override_until: datetime | None
+
+    @property
+    def on(self) -> bool:
+        """What the supervisors obey."""
+        return self.desired if self.override is None else self.override
 
 
 def beat(db: Connection, worker: Beat) -> None:
@@ -55,11 +69,17 @@ def alive(db: Connection, pipeline: str, seconds: float) -> int:
 def unfinished(db: Connection, host: str) -> list[Process]:
     """Workers of this host that have not said goodbye."""
     rows = db.execute(
-        "select worker, pipeline, host, pid, process_start, heartbeat_at from ledger.workers"
+        "select worker, pipeline, host, pid, process_start, state from ledger.workers"
         " where host = %s and state in ('starting', 'running', 'draining')",
         (host,),
     )
     return [Process(*row) for row in rows]
+
+
+def state(db: Connection, worker: str) -> State | None:
+    """What the worker last said of itself, None when it never said a word."""
+    row = db.execute("select state from ledger.workers where worker = %s", (worker,)).fetchone()
+    return row[0] if row else None
 
 
 def ended(db: Connection, worker: str, state: State, error: str | None = None) -> None:
@@ -95,38 +115,50 @@ def set_desired(db: Connection, pipeline: str, on: bool) -> None:
     )
 
 
-def override(db: Connection, pipeline: str, on: bool | None, seconds: float = 0) -> None:
-    """Switch a pipeline for `seconds`, whatever its toggle says; None ends an override."""
-    db.execute(
-        "update ledger.pipelines set override = %s,"
-        " override_until = clock_timestamp() + make_interval(secs => %s) where pipeline = %s",
-        (None if on is None else "on" if on else "off", seconds, pipeline),
+def override(db: Connection, pipeline: str, on: bool | None, seconds: float = 0) -> datetime | None:
+    """Switch a pipeline for `seconds`, whatever its toggle says; None ends an override. Returns until when it holds."""
+    row = db.execute(
+        "update ledger.pipelines set override = %(to)s, override_until ="
+        " case when %(to)s::text is not null then clock_timestamp() + make_interval(secs => %(seconds)s) end"
+        " where pipeline = %(pipeline)s returning override_until",
+        {"to": None if on is None else "on" if on else "off", "seconds": seconds, "pipeline": pipeline},
+    ).fetchone()
+    return row[0] if row else None
+
+
+def switch(db: Connection, pipeline: str) -> Switch | None:
+    """A pipeline's switch, None before it was declared. An override that has expired is none."""
+    row = db.execute(
+        "select desired = 'on', case when valid then override = 'on' end, case when valid then override_until end"
+        " from ledger.pipelines, lateral (select override_until > clock_timestamp() as valid) as now"
+        " where pipeline = %s",
+        (pipeline,),
+    ).fetchone()
+    return Switch(*row) if row else None
+
+
+def living(db: Connection, pipeline: str, seconds: float) -> dict[str, State]:
+    """State of the workers that have not ended and gave a sign of life in the last `seconds`, on any host."""
+    rows = db.execute(
+        "select worker, state from ledger.workers where pipeline = %s and state in ('starting', 'running', 'draining')"
+        " and heartbeat_at > clock_timestamp() - make_interval(secs => %s) order by worker",
+        (pipeline, seconds),
     )
+    return {row[0]: row[1] for row in rows}
 
 
-def see_end(
-    db: Connection, pipeline: str, topic: str, partition: int, end_offset: int, waiting_since: float | None
-) -> None:
-    """Note how far a partition reaches; `waiting_since` (seconds since 1970) dates its oldest unread record."""
-    moment = None if waiting_since is None else datetime.fromtimestamp(waiting_since, UTC)
-    db.execute(
-        sql("end_seen"),
-        {
-            "pipeline": pipeline,
-            "topic": topic,
-            "partition": partition,
-            "end_offset": end_offset,
-            "next_timestamp": moment,
-        },
+def last_error(db: Connection, pipeline: str) -> str | None:
+    """What the youngest worker of the pipeline met last, None when that was nothing."""
+    row = db.execute(
+        "select last_error from ledger.workers where pipeline = %s order by started_at desc limit 1", (pipeline,)
+    ).fetchone()
+    return row[0] if row else None
+
+
+def supervisors(db: Connection) -> list[str]:
+    """Hosts on which a supervisor runs."""
+    rows = db.execute(
+        "select substr(name, length('supervisor:') + 1) from ledger.leases"
+        " where name like 'supervisor:%' and expires_at > clock_timestamp() order by 1"
     )
-
-
-def note_restart(db: Connection, pipeline: str, slot: int, failures: int, pause: float, error: str) -> None:
-    """Note that a worker ended by itself and when the next one starts."""
-    db.execute(
-        "insert into ledger.restarts (pipeline, slot, failures, next_start, last_error)"
-        " values (%s, %s, %s, clock_timestamp() + make_interval(secs => %s), %s)"
-        " on conflict (pipeline, slot) do update set failures = excluded.failures, next_start = excluded.next_start,"
-        " last_error = excluded.last_error",
-        (pipeline, slot, failures, pause, error),
-    )
+    return [row[0] for row in rows]

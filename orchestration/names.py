@@ -1,17 +1,21 @@
-"""Names that Dagster gives things of ours, where other rooms have to know them. Imports no dagster."""
+"""Names of the definitions in Dagster that others look for. Imports no dagster."""
 
 from __future__ import annotations
 
 import re
 
-FLEET = "fleet"
+FLEET = "fleet"  # the sensor that copies the toggles of the pipelines' sensors into the ledger
 
 
 def worker_sensor(pipeline: str) -> str:
-    """The sensor whose toggle switches the workers of a pipeline."""
-    return re.sub(r"[^A-Za-z0-9_]", "_", pipeline) + "_worker"
+    """The sensor whose toggle is the switch of the pipeline's workers."""
+    return f"{_name(pipeline)}_worker"
 
 
 def op(pipeline: str, what: str) -> str:
-    """Name of an op that does `what` for a pipeline."""
-    return f"{what}_{re.sub(r'[^A-Za-z0-9_]', '_', pipeline)}"
+    """The op that does `what` for a pipeline."""
+    return f"{what}_{_name(pipeline)}"
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]", "_", text)

@@ -15,6 +15,11 @@ class Backoff:
     _next: float = 0.0
     _started: float = 0.0
 
+    @classmethod
+    def going_on(cls, failures: int, now: float, pause: float) -> Backoff:
+        """Where another supervisor left off: so many failures, and so many seconds of the pause to go."""
+        return cls(failures, now + pause, now)
+
     def due(self, now: float) -> bool:
         """Whether the pause is over."""
         return now >= self._next
@@ -23,10 +28,12 @@ class Backoff:
         """The process was started."""
         self._started = now
 
-    def lived(self, now: float) -> None:
-        """The process lives; after a minute its failures are forgotten."""
-        if self.failures and now - self._started > _HEALTHY:
-            self.failures = 0
+    def lived(self, now: float) -> bool:
+        """The process lives; after a minute its failures are forgotten. Whether that was now."""
+        if not self.failures or now - self._started <= _HEALTHY:
+            return False
+        self.failures = 0
+        return True
 
     def failed(self, now: float) -> float:
         """The process ended by itself; returns the pause in seconds."""

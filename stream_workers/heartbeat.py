@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import psycopg
 
 from headrace.errors import Transient
-from ledger import Connection, connect, leases, workers
+from ledger import Connection, connect, ends, leases, workers
 
 log = logging.getLogger(__name__)
 
@@ -97,4 +97,4 @@ class Heartbeat:
         beat = self._describe()
         workers.beat(db, beat)
         for end in self._ends():
-            workers.see_end(db, beat.pipeline, end.topic, end.partition, end.end_offset, end.waiting_since)
+            ends.see_end(db, beat.pipeline, end.topic, end.partition, end.end_offset, end.waiting_since)

@@ -7,6 +7,7 @@ SIGTERM it drains its workers first.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -15,74 +16,57 @@ import threading
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from types import FrameType
 
 import psutil
 import psycopg
 
-from headrace.clock import SYSTEM_CLOCK
+from headrace.clock import SYSTEM_CLOCK, Clock
 from headrace.deadline import Deadline
 from headrace.errors import Terminal, Transient
 from headrace.logging import fields
 from headrace.settings import ROOT, Settings, home_dir
-from ledger import Connection, connect, leases, workers
+from ledger import Connection, connect, leases, restarts, workers
+from stream_workers.adoption import DRAIN_SECONDS, Adoption
 from stream_workers.backoff import Backoff
+from stream_workers.ends import Ends
+from stream_workers.slot import Slot
 from topology.program import PipelineProgram
 
 log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.5
-_DRAIN_SECONDS = 20.0
-
-
-@dataclass
-class Slot:
-    """One of the N places for a worker of a pipeline. `draining`: until when a worker told to end may take."""
-
-    pipeline: str
-    number: int
-    backoff: Backoff
-    worker: str | None = None
-    process: psutil.Process | None = None
-    draining: Deadline | None = None
-
-    def running(self) -> bool:
-        """Whether its process lives; a zombie of ours does not."""
-        if self.process is None:
-            return False
-        if isinstance(self.process, psutil.Popen):
-            return self.process.poll() is None
-        return _lives(self.process)
-
-    def exit_code(self) -> int | None:
-        """How its process ended, None for one that another supervisor started."""
-        return self.process.poll() if isinstance(self.process, psutil.Popen) else None
+_SPARE_SECONDS = 5.0  # beyond the lease of a supervisor that was killed, before a second one is held for alive
 
 
 class Supervisor:
     """Starts, restarts with backoff, and drains workers."""
 
-    def __init__(self, programs: Mapping[str, PipelineProgram], settings: Settings) -> None:
+    def __init__(
+        self, programs: Mapping[str, PipelineProgram], settings: Settings, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self.settings = settings
         self.host = socket.gethostname()
-        self.holder = f"supervisor-{uuid.uuid4().hex[:8]}"
+        self.holder = f"supervisor-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.stopping = threading.Event()
-        self.slots = [Slot(name, number, Backoff()) for name in programs for number in range(settings.workers)]
-        self._clock = SYSTEM_CLOCK
+        self.slots = [Slot(name, number) for name in programs for number in range(settings.workers)]
+        self._adoption = Adoption(self.slots, self.host)
+        self._ends = Ends(programs, settings, self.stopping)
+        self._clock = clock
 
     def run(self) -> None:
         """Tend the workers until told to stop, then drain them."""
         url = self.settings.need_postgres()
-        adopted = False
+        begun = False
         while not self.stopping.is_set():
             try:
                 with connect(url, application="headrace supervisor") as db:
-                    self._take_lease(db)
-                    workers.declare(db, sorted({slot.pipeline for slot in self.slots}))
-                    if not adopted:
-                        self._adopt(db)
-                        adopted = True
+                    if not self._take_lease(db):
+                        return  # told to stop before anything here was ours
+                    if not begun:
+                        self.begin(db)
+                        self._ends.start()
+                        begun = True
                     while not self.stopping.wait(_TICK_SECONDS):
                         self.tick(db)
                     self._drain(db)
@@ -94,54 +78,62 @@ class Supervisor:
             if slot.running() and slot.process is not None:
                 slot.process.terminate()
 
+    def begin(self, db: Connection) -> None:
+        """Go on where an earlier supervisor left off: its pauses and failures, its workers."""
+        workers.declare(db, sorted({slot.pipeline for slot in self.slots}))
+        now = self._clock.monotonic()
+        places = {(slot.pipeline, slot.number): slot for slot in self.slots}
+        for found in restarts.known(db):
+            slot = places.get((found.pipeline, found.slot))
+            if slot is None:
+                restarts.forget(db, found.pipeline, found.slot)
+            else:
+                slot.backoff = Backoff.going_on(found.failures, now, found.pause)
+        self._adoption.look(db)
+
     @property
     def _lease(self) -> str:
         return f"supervisor:{self.host}"
 
-    def _take_lease(self, db: Connection) -> None:
-        deadline = Deadline.after(self.settings.lease_seconds * 2)
-        while not leases.take(db, self._lease, self.holder, self.settings.lease_seconds * 2):
+    def _keep_lease(self, db: Connection) -> bool:
+        return leases.take(db, self._lease, self.holder, self.settings.lease_seconds * 2)
+
+    def _take_lease(self, db: Connection) -> bool:
+        """Wait until the lease is ours, as long as one of a killed supervisor can last; False when told to stop."""
+        deadline = Deadline.after(self.settings.lease_seconds * 2 + _SPARE_SECONDS)
+        while not self._keep_lease(db):
             if deadline.passed():
                 raise Terminal(f"another supervisor runs on {self.host}; nothing was started; see `headrace status`")
             if self.stopping.wait(_TICK_SECONDS):
-                return
-
-    def _adopt(self, db: Connection) -> None:
-        """Take over the workers that an earlier supervisor left running; note those that are gone."""
-        for found in workers.unfinished(db, self.host):
-            process = _process(found.pid, found.process_start)
-            slot = next((s for s in self.slots if s.pipeline == found.pipeline and s.process is None), None)
-            if process is None:
-                workers.ended(db, found.worker, "lost", "the process ended without a word")
-            elif slot is None:
-                log.info("draining a worker too many %s", fields(worker=found.worker))
-                process.terminate()
-            else:
-                slot.worker, slot.process = found.worker, process
-                log.info("adopted %s", fields(worker=found.worker, pid=found.pid))
+                return False
+        return True
 
     def tick(self, db: Connection) -> None:
         """One look at every slot."""
-        if not leases.take(db, self._lease, self.holder, self.settings.lease_seconds * 2):
+        if not self._keep_lease(db):
             raise Terminal(f"another supervisor took over on {self.host}; the workers go on under it")
+        self._adoption.look(db)
         desired = workers.desired(db)
         for slot in self.slots:
-            self._tend(db, slot, desired.get(slot.pipeline, False))
+            self.tend(db, slot, desired.get(slot.pipeline, False))
 
-    def _tend(self, db: Connection, slot: Slot, wanted: bool) -> None:
+    def tend(self, db: Connection, slot: Slot, wanted: bool) -> None:
+        """Bring one slot closer to what is wanted."""
         now = self._clock.monotonic()
         if slot.running():
-            if not wanted:
+            if not wanted or slot.draining:  # once told to end it has to, whatever is wanted by now
                 self._stop(slot)
-            else:
-                slot.backoff.lived(now)
+            elif slot.backoff.lived(now):
+                restarts.forget(db, slot.pipeline, slot.number)
         elif slot.process is not None:
             self._ended(db, slot, now, wanted)
-        elif wanted and slot.backoff.due(now):
+        elif not wanted:
+            self._forgive(db, slot)
+        elif slot.backoff.due(now):
             self._start(slot, now)
 
     def _start(self, slot: Slot, now: float) -> None:
-        slot.worker = f"{slot.pipeline}-{slot.number}-{uuid.uuid4().hex[:6]}"
+        slot.worker = slot.new_name()
         logs = home_dir() / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         with (logs / f"worker-{slot.pipeline}-{slot.number}.log").open("ab") as out:
@@ -158,57 +150,50 @@ class Supervisor:
         log.info("started %s", fields(worker=slot.worker, pid=slot.process.pid))
 
     def _ended(self, db: Connection, slot: Slot, now: float, wanted: bool) -> None:
-        code = slot.exit_code()
-        if wanted and not slot.draining:
+        worker, code = slot.worker or "", slot.exit_code()
+        # Of a worker that an earlier supervisor started there is no exit code, only its own last word.
+        goodbye = code is None and workers.state(db, worker) == "stopped"
+        if wanted and not slot.draining and not goodbye:
             pause = slot.backoff.failed(now)
-            error = f"ended with code {code}; started again in {pause:.1f} s"
-            log.error("worker %s", fields(worker=slot.worker, error=error))
-            workers.ended(db, slot.worker or "", "failed", error)
-            workers.note_restart(db, slot.pipeline, slot.number, slot.backoff.failures, pause, error)
+            how = "by itself" if code is None else f"with code {code}"
+            error = f"ended {how}; started again in {pause:.1f} s"
+            log.error("worker %s", fields(worker=worker, error=error))
+            workers.ended(db, worker, "failed", error)
+            restarts.note(db, slot.pipeline, slot.number, slot.backoff.failures, pause, error)
         else:
-            workers.ended(db, slot.worker or "", "stopped")
-            slot.backoff = Backoff()
+            workers.ended(db, worker, "stopped")
+            self._forgive(db, slot)
         slot.worker = slot.process = slot.draining = None
+
+    def _forgive(self, db: Connection, slot: Slot) -> None:
+        """Forget failures: the next start is at once."""
+        if slot.backoff.failures:
+            slot.backoff = Backoff()
+            restarts.forget(db, slot.pipeline, slot.number)
 
     def _stop(self, slot: Slot) -> None:
         if slot.process is None:
             return
         if slot.draining is None:
             log.info("draining %s", fields(worker=slot.worker))
-            slot.draining = Deadline.after(_DRAIN_SECONDS)
+            slot.draining = Deadline.after(DRAIN_SECONDS)
             with suppress(psutil.NoSuchProcess):  # it ended by itself; the next look sees that
                 slot.process.terminate()
         elif slot.draining.passed():
-            log.error("did not drain in %s s, killed; nothing is lost %s", _DRAIN_SECONDS, fields(worker=slot.worker))
+            log.error("did not drain in %s s, killed; nothing is lost %s", DRAIN_SECONDS, fields(worker=slot.worker))
             with suppress(psutil.NoSuchProcess):
                 slot.process.kill()
 
     def _drain(self, db: Connection) -> None:
-        while any(slot.process is not None for slot in self.slots):
+        while any(slot.process is not None for slot in self.slots) and self._keep_lease(db):
             for slot in self.slots:
-                self._tend(db, slot, wanted=False)
+                if slot.process is not None:
+                    self.tend(db, slot, wanted=False)
             self._clock.wait(0.1)
 
     def stop(self, signum: int, frame: FrameType | None) -> None:
         """SIGTERM: drain the workers, then end."""
         self.stopping.set()
-
-
-def _process(pid: int, start: float) -> psutil.Process | None:
-    """The process with this pid and start time; a recycled pid is somebody else."""
-    try:
-        process = psutil.Process(pid)
-        return process if abs(process.create_time() - start) < 1.0 and _lives(process) else None
-    except psutil.NoSuchProcess:
-        return None
-
-
-def _lives(process: psutil.Process) -> bool:
-    """Whether a process that may not be our child runs: psutil counts one that nobody has reaped as running."""
-    try:
-        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def run(programs: Mapping[str, PipelineProgram], settings: Settings) -> int:

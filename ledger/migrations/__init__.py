@@ -6,7 +6,7 @@ import re
 from importlib import resources
 
 from headrace.errors import Terminal
-from ledger.connection import connect
+from ledger.connection import Connection, connect
 
 _NUMBERED = re.compile(r"(\d{4})_\w+\.sql")
 _LOCK = 0x48454144  # any constant that only the migrations use
@@ -20,6 +20,15 @@ def available() -> list[tuple[int, str, str]]:
         if (match := _NUMBERED.fullmatch(entry.name))
     ]
     return sorted(found)
+
+
+def missing(db: Connection) -> list[str]:
+    """Names of the migrations that the ledger has not had yet."""
+    row = db.execute("select to_regclass('public.headrace_migrations') is not null").fetchone()
+    applied = (
+        {row[0] for row in db.execute("select number from public.headrace_migrations")} if row and row[0] else set()
+    )
+    return [name for number, name, _ in available() if number not in applied]
 
 
 def migrate(postgres_url: str) -> list[str]:

@@ -112,6 +112,11 @@ def test_a_topic_may_be_used_in_another_file_than_its_own(package: Package) -> N
             "reads topic orders already",
         ),
         (
+            HEAD.replace('"orders", schema', '"orders", pipeline="a-b", schema')
+            + HEAD.replace("orders =", "others =").replace('"orders"', '"others", pipeline="A.b"'),
+            'pipeline: "A.b" as "a-b", which is too much alike, reads topic orders already',
+        ),
+        (
             HEAD.replace("orders =", "topics =") + TABLE.replace(", orders,", ", topics,") + "topics = None\n",
             "is not declared by a name",
         ),

@@ -19,7 +19,7 @@ from dagster import DagsterInstance
 
 from assets import catalog
 from headrace.failpoint import Failpoints
-from ledger import Connection, connect, shards, workers
+from ledger import Connection, connect, ends, shards, workers
 from orchestration import keys
 from orchestration.flight import Flight, Ticked
 from orchestration.tick import Event
@@ -129,7 +129,7 @@ class Line:
             ).fetchone()
             at = row[0] if row and row[0] is not None else 0
             waiting = None if at >= end else self.now.timestamp() - 5
-            workers.see_end(self.db, "orders", self.program.topic.name, partition, end, waiting)
+            ends.see_end(self.db, "orders", self.program.topic.name, partition, end, waiting)
         self._settle("update ledger.ends set seen_at = %s", self.now)
 
     def produce(self, records: int) -> None:

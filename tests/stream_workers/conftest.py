@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import Services
 from tests.stream_workers.harness import Rig
+from tests.stream_workers.supervised import Supervised
 
 
 @pytest.fixture
@@ -17,3 +18,13 @@ def rig(stack: Services, database: str, topic_name: str, tmp_path: Path) -> Iter
         yield rig
     finally:
         rig.close()
+
+
+@pytest.fixture
+def supervised(rig: Rig) -> Iterator[Supervised]:
+    """A supervisor over the pipeline, to be started."""
+    found = Supervised(rig)
+    try:
+        yield found
+    finally:
+        found.close()

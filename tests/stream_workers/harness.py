@@ -145,9 +145,9 @@ class Rig:
             **extra,
         }
 
-    def start(self, **extra: str) -> subprocess.Popen[bytes]:
-        """Start a worker process."""
-        name = f"orders-{len(self.workers)}-{uuid.uuid4().hex[:4]}"
+    def start(self, name: str = "", **extra: str) -> subprocess.Popen[bytes]:
+        """Start a worker process, as a person would."""
+        name = name or f"orders-{len(self.workers)}-{uuid.uuid4().hex[:4]}"
         with (self.log_dir / f"{name}.log").open("wb") as out:
             worker = subprocess.Popen(
                 [sys.executable, "-m", "cli.main", "worker", "run", "orders", "--worker", name],
