@@ -42,16 +42,16 @@ def storage_is_ready(home: Home) -> bool:
     return (dagster_home.folder(home) / ".tables").exists()
 
 
-def start_code_server(home: Home, postgres_url: str, module: str = MODULE) -> bool:
-    """Start the process that holds the definitions of `module` and starts runs. True if it was not up."""
+def start_code_server(home: Home, postgres_url: str) -> bool:
+    """Start the process that holds the definitions and starts runs. True if it was not up."""
     if processes.alive(CODE, home=home):
         return False
     socket = _socket(home)
     socket.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(socket), "-m", module]
+    command = [sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(socket), "-m", MODULE]
     command += ["-d", str(Path.cwd()), "--use-python-environment-entry-point", "--log-level", "warning"]
     env = {**_environment(), **dagster_home.environment(home, postgres_url)}  # for the runs that it starts
-    processes.start(CODE, command, env, home=home)
+    _start(CODE, command, env, home)
     return True
 
 
@@ -70,9 +70,9 @@ def start_webserver(home: Home, postgres_url: str) -> list[str]:
     if WEBSERVER in started:
         port = str(ports.choose(home, WEBSERVER))
         web = [sys.executable, "-m", "dagster_webserver", "-h", ports.HOST, "-p", port, "--log-level", "warning"]
-        processes.start(WEBSERVER, [*web, *target], env, home=home)
+        _start(WEBSERVER, [*web, *target], env, home)
     if DAEMON in started:
-        processes.start(DAEMON, [sys.executable, "-m", "dagster._daemon", "run", *target], env, home=home)
+        _start(DAEMON, [sys.executable, "-m", "dagster._daemon", "run", *target], env, home)
     return started
 
 
@@ -108,8 +108,15 @@ def stop(home: Home, names: list[str]) -> list[str]:
     return stopped
 
 
+def _start(name: str, command: list[str], env: dict[str, str], home: Home) -> None:
+    # In a folder without `.env`: Dagster lets that of the current folder win over the environment, and the checkout's
+    # names the storage of the checkout's own home.
+    processes.start(name, command, env, home=home, cwd=dagster_home.folder(home))
+
+
 def _environment() -> dict[str, str]:
-    path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
+    # The current folder may hold the user's declarations.
+    path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", ""), str(Path.cwd())) if part)
     return {"PYTHONPATH": path, "DAGSTER_DISABLE_TELEMETRY": "yes", "PYTHONUNBUFFERED": "1"}
 
 
