@@ -74,7 +74,7 @@ def test_killed_in_turn_under_load(live: Live, supervised: Supervised, rig: Rig,
                 live.kill(victim)
             before = consumed(rig)
             supervised.wait(lambda before=before: consumed(rig) > before)  # type: ignore[misc]  # nobody needs the victim
-            assert live.processes() == workers, victim
+            assert live.processes() == workers, f"{victim}\n{rig.logs()}"
             ticked = live.ticked()
             if victim == SUPERVISOR:
                 supervisor = supervised.start()

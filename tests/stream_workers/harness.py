@@ -171,7 +171,7 @@ class Rig:
         self.admin.delete_topics([self.topic])
 
     def logs(self) -> str:
-        return "\n".join(f"--- {f.name}\n{f.read_text()[-3000:]}" for f in sorted(self.log_dir.glob("*.log")))
+        return "\n".join(f"--- {f.name}\n{f.read_text()[-3000:]}" for f in sorted(self.log_dir.rglob("*.log")))
 
     # -- what is asked
 
