@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -134,6 +134,20 @@ class PipelineRow:
     override_until: datetime | None
 
 
+@dataclass(frozen=True)
+class BatchRange:
+    """Offsets of neighbouring batches of one shard, both ends included."""
+
+    shard: int
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.first_offset}-{self.last_offset}"
+
+
 @cache
 def engine(url: str) -> sa.Engine:
     """A small pool of connections for reads."""
@@ -203,3 +217,23 @@ def shard_errors(db: sa.Engine) -> list[ShardError]:
 def pipelines(db: sa.Engine) -> list[PipelineRow]:
     """Switches of the pipelines."""
     return _rows(db, PipelineRow, _query("report_pipelines"))
+
+
+def batch_ranges(
+    db: sa.Engine, table_version: str, shards: Sequence[int], window: tuple[int, int] | None = None
+) -> list[BatchRange]:
+    """The offsets that a row of a table can come from, by shard.
+
+    shards: those that store a part of the row. window: start and end (microseconds) of a row with a window.
+    """
+    start, end = window or (None, None)
+    return _rows(
+        db,
+        BatchRange,
+        _query("report_batch_ranges"),
+        table_version=table_version,
+        shards=list(shards),
+        day=None if start is None else start // 86_400_000_000,
+        from_event=start,
+        to_event=end,
+    )
