@@ -16,6 +16,8 @@ from topology.duck import quoted
 from topology.program import TableProgram
 from topology.stored import SHARD, stored_rows
 
+# A run only reads, and a scan that takes longer than this is not worth its load.
+SESSION = "-c default_transaction_read_only=on -c statement_timeout=600s -c search_path=public -c timezone=UTC"
 SHOWN = 20
 _RANGES = 5  # of one row
 _FLAG, _TOTAL = "__failing", "__total"
@@ -32,24 +34,17 @@ class FailingRow:
     origins: Mapping[int, Sequence[str]]
 
 
-@dataclass(frozen=True)
-class Looked:
-    """How many rows there are, how many of them fail, and the first of those by key."""
-
-    rows: int
-    failing: int
-    shown: Sequence[FailingRow]
-
-
-def rows(db: Connection, one: Expected) -> int:
-    """How many rows an expectation looks at."""
-    found = db.execute(f"SELECT count(*) FROM ({one.relation}) AS r".encode()).fetchone()
+def count(db: Connection, relation: str) -> int:
+    """How many rows a SELECT gives."""
+    found = db.execute(f"SELECT count(*) FROM ({relation}) AS r".encode()).fetchone()
     assert found is not None  # count(*) gives one row
     return int(found[0])
 
 
-def failing(db: Connection, ledger: sa.Engine, program: TableProgram, one: Expected) -> Looked:
-    """The rows that break `one`, with their origins; at most `SHOWN` of them."""
+def failing(
+    db: Connection, ledger: sa.Engine, program: TableProgram, one: Expected
+) -> tuple[int, Sequence[FailingRow]]:
+    """How many rows break `one`, and the first `SHOWN` of them by key, with their origins."""
     judged = f"SELECT r.*, ({one.failing}) AS {quoted(_FLAG)} FROM ({one.relation}) AS r"
     order = ", ".join(quoted(name) for name in (*one.key, *([SHARD] if one.stored else [])))
     query = (
@@ -60,7 +55,7 @@ def failing(db: Connection, ledger: sa.Engine, program: TableProgram, one: Expec
     names = [column.name for column in cursor.description or ()]
     found = [dict(zip(names, row, strict=True)) for row in cursor]
     total = found[0][_TOTAL] if found else 0
-    return Looked(rows(db, one), total, [_with_origins(db, ledger, program, one, row) for row in found])
+    return total, [_with_origins(db, ledger, program, one, row) for row in found]
 
 
 def _with_origins(

@@ -28,6 +28,7 @@ from great_expectations.exceptions import GreatExpectationsError
 
 from headrace.errors import ServiceFailed
 from ledger.connection import libpq_url
+from orchestration.quality_rows import SESSION
 from topology.check_expect import Expected
 from topology.duck import quoted
 from topology.expect import Between, InSet, NotNull, Unique
@@ -35,8 +36,6 @@ from topology.expect import Between, InSet, NotNull, Unique
 KEPT = 20  # runs whose results and pages stay
 _MOST = 1000  # rows that an SQL expectation fetches to say that it failed
 _VALUES = 20  # failing values on a page
-# A run only reads, and a scan that takes longer than this is not worth its load.
-_SESSION = "-c default_transaction_read_only=on -c statement_timeout=600s -c search_path=public -c timezone=UTC"
 _PLACEHOLDER = re.compile(r"(?<![:\w\\]):(?=\w+(?!:))")  # what SQLAlchemy would take for a parameter
 Results = dict[tuple[str, str], "Outcome"]
 
@@ -155,7 +154,7 @@ def _files(folder: Path) -> dict[str, str]:
 
 def _address(url: str) -> str:
     address = sa.make_url(libpq_url(url)).set(drivername="postgresql+psycopg")
-    address = address.update_query_dict({"options": _SESSION, "application_name": "headrace-quality"})
+    address = address.update_query_dict({"options": SESSION, "application_name": "headrace-quality"})
     return address.render_as_string(hide_password=False)
 
 
