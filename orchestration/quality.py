@@ -20,6 +20,7 @@ from dagster import (
     multi_asset_check,
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from assets.catalog import Catalog
 from orchestration import keys
@@ -70,6 +71,7 @@ def _job(system: str, tables: Sequence[Table]) -> UnresolvedAssetJobDefinition:
         f"quality_{system}",
         AssetSelection.checks(*checked),
         description=f"What is expected of the tables of {system}, and Data Docs of the result.",
+        tags={RETRY_ON_ASSET_OR_OP_FAILURE_TAG: "false"},  # a critical check that is red stays red in a second run
     )
 
 
