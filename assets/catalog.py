@@ -17,22 +17,25 @@ from typing import TypeVar
 from headrace.errors import DeclarationError
 from schemas import load as load_schema
 from schemas.avro import did_you_mean
-from topology import Aggregate, FileSource, Topic
+from topology import Aggregate, Expect, FileSource, Topic
+from topology.check_expect import Expected, compile_expects
 from topology.compile import compile_pipeline
 from topology.program import PipelineProgram, TableProgram
 
-Declaration = Topic | FileSource | Aggregate
+Declaration = Topic | FileSource | Aggregate | Expect
+_KINDS = ("Topic", "FileSource", "Aggregate", "Expect")
 _T = TypeVar("_T", Topic, FileSource, Aggregate)
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """What exists, by name. pipelines: by the name of the worker group."""
+    """What exists, by name. pipelines: by the name of the worker group. expectations: by table, for tables with any."""
 
     topics: Mapping[str, Topic]
     sources: Mapping[str, FileSource]
     tables: Mapping[str, TableProgram]
     pipelines: Mapping[str, PipelineProgram]
+    expectations: Mapping[str, tuple[Expected, ...]]
     _places: Mapping[int, str] = field(repr=False)
     _files: Mapping[str, Path] = field(repr=False)
 
@@ -73,7 +76,9 @@ def load(package: str = "assets") -> Catalog:
         _check_topic(table.name, table.source, topics, places[id(table)])
     pipelines = _compile(topics, tables, places)
     programs = {table.name: table for pipeline in pipelines.values() for table in pipeline.tables}
-    return Catalog(topics, sources, {name: programs[name] for name in tables}, pipelines, places, files)
+    expects = [(place, item) for place, item in found if isinstance(item, Expect)]
+    ordered = {name: programs[name] for name in tables}
+    return Catalog(topics, sources, ordered, pipelines, compile_expects(expects, ordered), places, files)
 
 
 def _modules(package: str) -> Iterator[ModuleType]:
@@ -120,10 +125,14 @@ def _file_of(module: ModuleType) -> str:
 def _declared(module: ModuleType, place: str) -> list[tuple[str, Declaration]]:
     """The declarations a module makes, in order; those it imports belong to the module they come from."""
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8")) if module.__file__ else ast.Module([], [])
+    for node in tree.body:  # a table that is nowhere used would be missed as well, an expectation silently so
+        kind = ast.unparse(node.value.func) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else ""
+        if kind in _KINDS:
+            raise DeclarationError(f"{place}:{node.lineno}: {kind}(...) has no name, so nothing finds it; give it one")
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     imported = {alias.asname or alias.name for node in imports for alias in node.names}
     values = [value for name, value in vars(module).items() if name not in imported]
-    unique = {id(value): value for value in values if isinstance(value, Topic | FileSource | Aggregate)}
+    unique = {id(value): value for value in values if isinstance(value, Declaration)}
     return [(place, value) for value in unique.values()]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from topology import Aggregate, EventTime, FileSource, Topic, Tumbling
+from datetime import date
+
+from topology import Aggregate, Between, EventTime, Expect, FileSource, Holds, NotNull, Topic, Tumbling, Unique
 
 OWNERS = ("team:orders",)
 
@@ -52,4 +54,36 @@ product_sales = Aggregate(
     measures={"salesAmount": "sum(cast(orderAmount as decimal(18,2)))", "orders": "count(*)"},
     description="Completed sales per product and quarter of an hour.",
     owners=OWNERS,
+)
+
+customer_order_totals_expected = Expect(
+    customer_order_totals,
+    critical={
+        "customer_stored_once": Unique("customerId"),
+        "total_known": NotNull("totalAmount"),
+        "total_not_negative": Between("totalAmount", minimum=0),
+        "smallest_average_largest": Holds("smallestOrder <= averageOrder and averageOrder <= largestOrder"),
+        "total_between_extremes": Holds("totalAmount between smallestOrder * orders and largestOrder * orders"),
+    },
+    warning={
+        "customer_named": Holds("customerId <> ''"),
+        "plausible_orders": Between("orders", minimum=1, maximum=1_000_000),
+        "plausible_largest": Between("largestOrder", maximum=1_000_000),
+    },
+)
+
+product_sales_expected = Expect(
+    product_sales,
+    critical={
+        "sales_known": NotNull("salesAmount"),
+        "sales_not_negative": Between("salesAmount", minimum=0),
+        "orders_counted": Between("orders", minimum=1),
+        "window_aligned": Holds("extract(epoch from windowStart) % 900 = 0"),
+        "after_first_day": Between("windowStart", minimum=date(2026, 1, 1)),
+    },
+    warning={
+        "product_named": Holds("productId <> ''"),
+        "plausible_sales": Between("salesAmount", maximum=10_000_000),
+        "no_future_window": Holds("windowStart < now() + interval '1 hour'"),
+    },
 )

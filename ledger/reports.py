@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -155,6 +155,20 @@ class FleetRow:
     silent_s: float
 
 
+@dataclass(frozen=True)
+class BatchRange:
+    """Offsets of neighbouring batches of one shard, both ends included."""
+
+    shard: int
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.first_offset}-{self.last_offset}"
+
+
 @cache
 def engine(url: str) -> sa.Engine:
     """A small pool of connections for reads."""
@@ -235,3 +249,23 @@ def fleet(db: sa.Engine) -> FleetRow | None:
     """Who owns the fleet, None before the first tick and after a release."""
     found = _rows(db, FleetRow, _query("report_fleet"))
     return found[0] if found else None
+
+
+def batch_ranges(
+    db: sa.Engine, table_version: str, shards: Sequence[int], window: tuple[int, int] | None = None
+) -> list[BatchRange]:
+    """The offsets that a row of a table can come from, by shard.
+
+    shards: those that store a part of the row. window: start and end (microseconds) of a row with a window.
+    """
+    start, end = window or (None, None)
+    return _rows(
+        db,
+        BatchRange,
+        _query("report_batch_ranges"),
+        table_version=table_version,
+        shards=list(shards),
+        day=None if start is None else start // 86_400_000_000,
+        from_event=start,
+        to_event=end,
+    )

@@ -10,13 +10,14 @@ from dagster import AssetSelection, Definitions, define_asset_job, in_process_ex
 
 from assets import catalog as declared
 from headrace.settings import settings
-from orchestration import checks, code, files, fleet, keys, switches, tables, topics
+from orchestration import checks, code, files, fleet, keys, quality, switches, tables, topics
+from topology import Aggregate, FileSource, Topic
 
 
 def build(found: declared.Catalog) -> Definitions:
     """Definitions of everything in the catalog."""
 
-    def place(declaration: declared.Declaration) -> code.Place:
+    def place(declaration: Topic | FileSource | Aggregate) -> code.Place:
         return code.place(found.file(declaration), declaration.name)
 
     programs = [(pipeline.name, table) for pipeline in found.pipelines.values() for table in pipeline.tables]
@@ -26,18 +27,20 @@ def build(found: declared.Catalog) -> Definitions:
             *(topics.asset(topic, found.sources_of(topic), place(topic)) for topic in found.topics.values()),
             *(tables.asset(table, pipeline, place(table.table)) for pipeline, table in programs),
         ],
-        asset_checks=[checks.check(pipeline) for pipeline in found.pipelines.values()],
+        asset_checks=[*(checks.check(pipeline) for pipeline in found.pipelines.values()), *quality.checks(found)],
         sensors=[
             fleet.sensor(found.pipelines),
             *(switches.sensor(pipeline) for pipeline in found.pipelines.values()),
         ],
         jobs=[
+            *quality.jobs(found),
             define_asset_job(
                 "ingest",
                 AssetSelection.groups(keys.TOPICS) - AssetSelection.all_asset_checks(),
                 description="Ingest the landing files of every topic; files that are in the log already are skipped.",
-            )
+            ),
         ],
+        schedules=quality.schedules(found),
         executor=in_process_executor,  # a process per step costs 12 s on a small machine and isolates nothing here
     )
 

@@ -61,6 +61,16 @@ MUTANTS = (
         f"{_WORKERS}/test_pipeline.py::test_every_record_has_one_fate_and_the_tables_are_exact",
     ),
     Mutant(
+        "failing-rows-lost",
+        (("orchestration/quality_rows.py", "for row in found])", "for row in found[1:]])"),),
+        "tests/orchestration/test_quality.py::test_a_negative_amount_let_through_is_shown_with_its_key_and_offsets",
+    ),
+    Mutant(
+        "duplicate-looked-for-in-the-view",
+        (("topology/check_expect.py", "rows = stored_rows(self._program) if stored else", "rows ="),),
+        "tests/orchestration/test_quality.py::test_green_then_a_key_written_twice_by_hand_turns_one_check_red",
+    ),
+    Mutant(
         "null-wipes-sum",
         (("topology/postgres.py", "coalesce({merged}, t.{column}, excluded.{column})", "{merged}"),),
         "tests/topology/test_state.py::test_a_group_of_nulls_never_wipes_a_value",

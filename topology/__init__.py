@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from topology.aggregate import Aggregate
+from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
 from topology.window import Tumbling
@@ -10,7 +11,20 @@ from topology.window import Tumbling
 if TYPE_CHECKING:
     from topology.compile import compile_pipeline
 
-__all__ = ["Aggregate", "EventTime", "FileSource", "Topic", "Tumbling", "compile_pipeline"]
+__all__ = [
+    "Aggregate",
+    "Between",
+    "EventTime",
+    "Expect",
+    "FileSource",
+    "Holds",
+    "InSet",
+    "NotNull",
+    "Topic",
+    "Tumbling",
+    "Unique",
+    "compile_pipeline",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.annotate_types import annotate_types
 from sqlglot.tokenizer_core import Token, TokenType
 
 from headrace.errors import DeclarationError
@@ -52,6 +53,7 @@ _NOT_A_ROW = {
     exp.Lambda: "a lambda",
     exp.Distinct: "distinct",
 }
+_CHANCE = (exp.Rand, exp.Randn, exp.Uuid)
 _CLOCK_OR_CHANCE = (
     exp.CurrentTimestamp,
     exp.CurrentDate,
@@ -60,9 +62,7 @@ _CLOCK_OR_CHANCE = (
     exp.CurrentUser,
     exp.Localtime,
     exp.Localtimestamp,
-    exp.Rand,
-    exp.Randn,
-    exp.Uuid,
+    *_CHANCE,
 )
 
 
@@ -108,6 +108,33 @@ def measure(text: str, schema: AvroSchema, schema_path: str, place: str) -> Meas
     return Measure(function, _checked(inner, _tokens(inner, place), schema, schema_path, place))
 
 
+def relation(text: str, columns: Mapping[str, str], table: str, place: str) -> str:
+    """`text` as a condition that Postgres evaluates over one row of a table, with its column names quoted.
+
+    columns: Postgres type by name. The text may read the clock, for it judges rows and makes none. Raises
+    `DeclarationError` starting with `place`.
+    """
+    _tokens(text, place, "postgres")
+    node = _parse(text, place, "postgres")
+    for kind, what in _NOT_A_ROW.items():
+        if node.find(kind):
+            raise DeclarationError(f'{place}: "{text}" has {what}; a condition sees one row and nothing else')
+    if node.find(exp.AggFunc):
+        raise DeclarationError(f'{place}: "{text}" has an aggregate; a condition sees one row and nothing else')
+    if node.find(*_CHANCE):
+        raise DeclarationError(f'{place}: "{text}" depends on chance; compare columns')
+    if not node.find(exp.Column):
+        raise DeclarationError(f'{place}: "{text}" names no column, so it is the same for every row; compare columns')
+    _check_names(node, list(columns), f"table {table}", place)
+    typed = node.transform(
+        lambda n: exp.cast(n, columns[n.name], dialect="postgres") if isinstance(n, exp.Column) else n
+    )
+    found = annotate_types(typed, dialect="postgres").type
+    if found and not found.is_type("boolean", "unknown", "null"):
+        raise DeclarationError(f'{place}: "{text}" is {found.sql().lower()}, a condition is true or false; compare it')
+    return _quote_columns(text, node)
+
+
 def _why_no_measure(node: Any) -> str:
     if isinstance(node, exp.Filter):
         return "has a filter; put the condition inside, as in sum(case when ... then x end)"
@@ -132,9 +159,9 @@ def _commas(tokens: list[Token]) -> bool:
     return False
 
 
-def _tokens(text: str, place: str) -> list[Token]:
+def _tokens(text: str, place: str, dialect: str = "duckdb") -> list[Token]:
     try:
-        tokens = sqlglot.tokenize(text, read="duckdb")
+        tokens = sqlglot.tokenize(text, read=dialect)
     except SqlglotError as error:
         raise DeclarationError(f'{place}: "{text}" is not SQL: {_first_line(error)}') from error
     if any(token.comments for token in tokens):
@@ -146,9 +173,9 @@ def _tokens(text: str, place: str) -> list[Token]:
     return tokens
 
 
-def _parse(text: str, place: str) -> Any:
+def _parse(text: str, place: str, dialect: str = "duckdb") -> Any:
     try:
-        found = sqlglot.parse(text, read="duckdb")
+        found = sqlglot.parse(text, read=dialect)
     except SqlglotError as error:
         raise DeclarationError(f'{place}: "{text}" is not SQL: {_first_line(error)}') from error
     if len(found) != 1 or found[0] is None:
@@ -182,14 +209,17 @@ NOT_THE_RECORD = "does not depend on the record alone, so a second run would giv
 
 
 def _check_columns(node: Any, schema: AvroSchema, schema_path: str, place: str) -> None:
-    names = [field.name for field in schema.fields]
+    _check_names(node, [field.name for field in schema.fields], schema_path, place)
+
+
+def _check_names(node: Any, names: Sequence[str], where: str, place: str) -> None:
     for column in node.find_all(exp.Column):
         if column.name not in names or column.table:
             shown = column.sql(dialect="duckdb").strip('"')
-            hint = did_you_mean(column.name, names)
+            hint = did_you_mean(column.name, tuple(names))
             if column.this.quoted and "did you mean" not in hint:
                 hint += f"; a text is written '{column.name}', in single quotes"
-            raise DeclarationError(f'{place}: column "{shown}" does not exist in {schema_path}{hint}')
+            raise DeclarationError(f'{place}: column "{shown}" does not exist in {where}{hint}')
 
 
 def _quote_columns(text: str, node: Any) -> str:

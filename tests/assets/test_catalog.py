@@ -13,7 +13,7 @@ from assets import catalog
 from headrace.errors import DeclarationError
 from headrace.settings import ROOT
 
-HEAD = """from topology import Aggregate, EventTime, FileSource, Topic, Tumbling
+HEAD = """from topology import Aggregate, EventTime, Expect, FileSource, NotNull, Topic, Tumbling
 
 orders = Topic(
     "orders", schema="orders/order_created.avsc", key="customerId", event_time=EventTime("orderTimestamp", "iso8601")
@@ -60,6 +60,7 @@ def test_the_orders_system_is_declared() -> None:
     assert [table.name for table in found.pipelines["orders"].tables] == list(found.tables)
     assert found.place(topic) == "assets/orders.py"
     assert found.system(found.tables["product_sales"].table) == "orders"
+    assert list(found.expectations) == list(found.tables)
     assert found.tables["product_sales"].lineage["salesAmount"] == ("orderAmount",)
 
 
@@ -119,6 +120,18 @@ def test_a_topic_may_be_used_in_another_file_than_its_own(package: Package) -> N
         (
             HEAD.replace("orders =", "topics =") + TABLE.replace(", orders,", ", topics,") + "topics = None\n",
             "is not declared by a name",
+        ),
+        (
+            HEAD + TABLE + 'e = Expect(totals, critical={"known": NotNull("order")})\n',
+            'mine/shop.py: Expect(totals).critical.known: column "order" does not exist in table totals; did you mean',
+        ),
+        (
+            HEAD + TABLE + 'Expect(totals, critical={"known": NotNull("orders")})\n',
+            "mine/shop.py:7: Expect(...) has no name, so nothing finds it; give it one",
+        ),
+        (
+            HEAD + TABLE + 'e = Expect(None, critical={"known": NotNull("orders")})\n',
+            'mine/shop.py: Expect: its table "None" is not declared by a name of its own',
         ),
     ],
 )

@@ -135,6 +135,35 @@ def test_batch_index_merges_neighbours_until_an_entry_is_full(db: Connection) ->
     assert rows == [(10, 150_020, 150_008, [3, 4]), (150_020, 150_030, 8, [5])]
 
 
+def test_batch_ranges_join_neighbours_and_leave_out_what_does_not_reach_into_the_window(
+    db: Connection, database: str
+) -> None:
+    day = 86_400_000_000
+    rows = [
+        (0, 0, 10, 0, 500, [0, 1]),
+        (0, 10, 20, 100, day + 600, [0, 1]),
+        (0, 20, 30, 2 * day, 2 * day, [2]),
+        (0, 30, 40, day, day + 900, [1]),
+        (1, 5, 15, day + 500, day + 700, [1]),
+        (2, 0, 10, 0, 9 * day, [0, 1, 2]),
+    ]
+    for shard, start, end, low, high, days in rows:
+        db.execute(
+            "insert into ledger.batch_index (table_version, shard, topic, partition, from_offset, to_offset, records,"
+            " applied, min_event, max_event, days) values (%s, %s, 'orders', %s, %s, %s, 1, 1, %s, %s, %s)",
+            (_VERSION, shard, shard, start, end, low, high, days),
+        )
+    ledger = reports.engine(database)
+
+    def ranges(of: list[int], window: tuple[int, int] | None = None) -> list[str]:
+        return [str(one) for one in reports.batch_ranges(ledger, _VERSION, of, window)]
+
+    assert ranges([0, 1]) == ["orders[0]@0-39", "orders[1]@5-14"]
+    assert ranges([0, 1], (day, day + 500)) == ["orders[0]@10-19", "orders[0]@30-39"]
+    assert ranges([1], (day + 500, day + 501)) == ["orders[1]@5-14"]
+    assert ranges([]) == ranges([7]) == []
+
+
 def test_a_dead_letter_is_kept_once_per_coordinates_with_each_tables_reason(db: Connection, database: str) -> None:
     one = DeadLetter("orders", "a@1", "bad_time", partition=1, offset=5, payload=b"\0\xff", headers={"file": "x\0y"})
     other = replace(one, table_version="b@1", reason="null_key:productId")
