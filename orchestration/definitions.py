@@ -10,7 +10,7 @@ from dagster import AssetSelection, Definitions, define_asset_job, in_process_ex
 
 from assets import catalog as declared
 from headrace.settings import settings
-from orchestration import files, keys, tables, topics
+from orchestration import drift_checks, files, keys, landing, recount_checks, tables, topics
 
 
 def build(found: declared.Catalog) -> Definitions:
@@ -21,13 +21,18 @@ def build(found: declared.Catalog) -> Definitions:
             *(topics.asset(topic, found.sources_of(topic)) for topic in found.topics.values()),
             *(tables.spec(table) for table in found.tables.values()),
         ],
+        asset_checks=[*recount_checks.checks(found), *drift_checks.checks(found)],
         jobs=[
             define_asset_job(
-                "ingest",
+                keys.INGEST,
                 AssetSelection.groups(keys.TOPICS),
                 description="Ingest the landing files of every topic; files that are in the log already are skipped.",
-            )
+            ),
+            *recount_checks.jobs(found),
+            *drift_checks.jobs(found),
         ],
+        schedules=[*recount_checks.schedules(found), *drift_checks.schedules(found)],
+        sensors=[*landing.sensors(found)],
         executor=in_process_executor,  # a process per step costs 12 s on a small machine and isolates nothing here
     )
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
 import pytest
+from dagster import DagsterInstance
+from psycopg import sql
 
 from cli import dagster_services
 from headrace.deadline import Deadline
 from orchestration.client import Location, Webserver
-from stack import Home
+from stack import Home, dagster_home
+from tests.conftest import Services
 
 
 @dataclass(frozen=True)
@@ -34,3 +41,26 @@ def dagster(stack: object, home: Path) -> Iterator[Dagster]:
         yield Dagster(webserver, location, home / "landing")
     finally:
         dagster_services.stop(place, list(dagster_services.NAMES))
+
+
+@pytest.fixture(scope="module")
+def instance(stack: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstance]:
+    """A Dagster instance of the module's own, as `headrace up` configures it, with its storage in the real Postgres."""
+    name = f"dagster_{uuid.uuid4().hex[:12]}"
+    parts = urlsplit(stack.dagster_postgres_url)
+    with psycopg.connect(stack.admin_url, autocommit=True) as db:
+        owner = sql.Identifier(parts.username or "dagster")
+        db.execute(sql.SQL("create database {} template template0 owner {}").format(sql.Identifier(name), owner))
+    place = Home(tmp_path_factory.mktemp("dagster-home"))
+    before = os.environ.get(dagster_home.VARIABLE)
+    os.environ[dagster_home.VARIABLE] = urlunsplit(parts._replace(path=f"/{name}"))
+    dagster_home.write(place, os.environ[dagster_home.VARIABLE], checkout=place.root)
+    try:
+        with DagsterInstance.from_config(str(dagster_home.folder(place))) as found:
+            yield found
+    finally:
+        os.environ.pop(dagster_home.VARIABLE)
+        if before is not None:
+            os.environ[dagster_home.VARIABLE] = before
+        with psycopg.connect(stack.admin_url, autocommit=True) as db:
+            db.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
