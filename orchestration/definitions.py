@@ -10,7 +10,7 @@ from dagster import AssetSelection, Definitions, define_asset_job, in_process_ex
 
 from assets import catalog as declared
 from headrace.settings import settings
-from orchestration import drift_checks, files, keys, landing, recount_checks, tables, topics
+from orchestration import drift_checks, files, keys, landing, recount_checks, retention, tables, topics
 
 
 def build(found: declared.Catalog) -> Definitions:
@@ -30,8 +30,9 @@ def build(found: declared.Catalog) -> Definitions:
             ),
             *recount_checks.jobs(found),
             *drift_checks.jobs(found),
+            *retention.jobs(),
         ],
-        schedules=[*recount_checks.schedules(found), *drift_checks.schedules(found)],
+        schedules=[*recount_checks.schedules(found), *drift_checks.schedules(found), *retention.schedules()],
         sensors=[*landing.sensors(found)],
         executor=in_process_executor,  # a process per step costs 12 s on a small machine and isolates nothing here
     )
