@@ -23,6 +23,7 @@ from stack.home import Home
 MODULE = "orchestration.definitions"
 LOCATION = "headrace"
 CODE, WEBSERVER, DAEMON = "dagster-code", "dagster-webserver", "dagster-daemon"
+DEV = "dagster-dev"  # all three under one process: `headrace dev`
 NAMES = (DAEMON, WEBSERVER, CODE)  # in the order of stopping
 START_SECONDS = 120.0  # `import dagster` alone is seconds; on two cores that also start a broker it has taken 30
 _POLL = 0.1
@@ -32,7 +33,8 @@ def url(home: Home | None = None) -> str | None:
     """Address of the webserver that runs on this machine, None when there is none."""
     home = home or Home()
     port = ports.remembered(home, WEBSERVER)
-    return f"http://{ports.HOST}:{port}" if port and processes.alive(WEBSERVER, home=home) else None
+    up = any(processes.alive(name, home=home) for name in (WEBSERVER, DEV))
+    return f"http://{ports.HOST}:{port}" if port and up else None
 
 
 def storage_is_ready(home: Home) -> bool:

@@ -13,8 +13,6 @@ from cli.output import json_option, show_json, show_table
 if TYPE_CHECKING:
     import stack
 
-_DEV = "dagster-dev"
-
 
 @click.command()
 @click.option(
@@ -118,25 +116,27 @@ def dev(port: int | None) -> int:
         started = own_services.start_supervisor(home)
         dagster_home.write(home, endpoints.dagster_postgres_url)
         dagster_home.prepare_storage(home, endpoints.dagster_postgres_url)
+        if port:
+            ports.remember(home, dagster_services.WEBSERVER, port)  # other commands look for the webserver there
         address = str(port or ports.choose(home, dagster_services.WEBSERVER))
         options = ["-m", dagster_services.MODULE, "-h", ports.HOST, "-p", address]
         click.echo(f"Dagster: http://{ports.HOST}:{address} (Ctrl-C stops it)", err=True)
         # In a session of its own: stopping it also ends what it leaves behind when it is stopped while it starts.
         stack.processes.start(
-            _DEV,
+            dagster_services.DEV,
             [sys.executable, "-m", "dagster", "dev", *options],
             dagster_home.environment(home, endpoints.dagster_postgres_url),
             home=home,
             cwd=Path.cwd(),
         )
         _show_log(home)
-        click.echo(f"`dagster dev` ended; its log: {home.log_file(_DEV)}", err=True)
+        click.echo(f"`dagster dev` ended; its log: {home.log_file(dagster_services.DEV)}", err=True)
         return 1
     except KeyboardInterrupt:
         return 0
     finally:
         click.echo("stopping what was started; the data stays", err=True)
-        stack.processes.stop(_DEV, home=home)
+        stack.processes.stop(dagster_services.DEV, home=home)
         if started:
             own_services.stop_supervisor(home)
         if not before:
@@ -145,12 +145,13 @@ def dev(port: int | None) -> int:
 
 def _show_log(home: stack.Home) -> None:
     """Print what `dagster dev` writes, until it ends."""
+    from cli import dagster_services
     from headrace.clock import SYSTEM_CLOCK
     from stack import processes
 
-    with home.log_file(_DEV).open(errors="replace") as log:
+    with home.log_file(dagster_services.DEV).open(errors="replace") as log:
         while True:
-            alive = processes.alive(_DEV, home=home)
+            alive = processes.alive(dagster_services.DEV, home=home)
             text = log.read()
             if text:
                 click.echo(text, nl=False)

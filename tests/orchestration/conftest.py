@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,23 +43,26 @@ def dagster(stack: object, home: Path) -> Iterator[Dagster]:
 
 
 @pytest.fixture(scope="module")
-def instance(stack: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstance]:
-    """A Dagster instance of the module's own, as `headrace up` configures it, with its storage in the real Postgres."""
+def dagster_database(stack: Services) -> Iterator[str]:
+    """URL of an empty database for a Dagster of the module's own: one daemon per storage."""
     name = f"dagster_{uuid.uuid4().hex[:12]}"
     parts = urlsplit(stack.dagster_postgres_url)
+    owner = sql.Identifier(parts.username or "dagster")
     with psycopg.connect(stack.admin_url, autocommit=True) as db:
-        owner = sql.Identifier(parts.username or "dagster")
         db.execute(sql.SQL("create database {} template template0 owner {}").format(sql.Identifier(name), owner))
-    place = Home(tmp_path_factory.mktemp("dagster-home"))
-    before = os.environ.get(dagster_home.VARIABLE)
-    os.environ[dagster_home.VARIABLE] = urlunsplit(parts._replace(path=f"/{name}"))
-    dagster_home.write(place, os.environ[dagster_home.VARIABLE], checkout=place.root)
     try:
-        with DagsterInstance.from_config(str(dagster_home.folder(place))) as found:
-            yield found
+        yield urlunsplit(parts._replace(path=f"/{name}"))
     finally:
-        os.environ.pop(dagster_home.VARIABLE)
-        if before is not None:
-            os.environ[dagster_home.VARIABLE] = before
         with psycopg.connect(stack.admin_url, autocommit=True) as db:
             db.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def instance(dagster_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstance]:
+    """A Dagster instance of the module's own, as `headrace up` configures it, with its storage in the real Postgres."""
+    place = Home(tmp_path_factory.mktemp("dagster-home"))
+    dagster_home.write(place, dagster_database)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(dagster_home.VARIABLE, dagster_database)
+        with DagsterInstance.from_config(str(dagster_home.folder(place))) as found:
+            yield found
