@@ -85,14 +85,15 @@ def examine(
     bounds = recount.ends(config, topic)
     with closing(connect(settings.need_postgres(), application="headrace recount")) as db:
         before = counted.snapshot(db, topic, tables, {})
-        positions = counted.snapshot(db, topic, tables, floors(before, bounds, settings.recount_records))
+        start = floors(before, bounds, settings.recount_records)
+        positions = counted.snapshot(db, topic, tables, start)
     results: dict[str, Finding | HeadraceError] = {}
     plans: dict[str, list[Compared]] = {}
     for table in tables:
         own = [position for position in positions if position.table == table]
         try:
             check(table, topic, own, now, bounds)
-            plans[table] = [_plan(position, bounds[position.partition][0]) for position in own]
+            plans[table] = [_plan(position, start.get(position.partition, position.first_offset)) for position in own]
         except HeadraceError as error:
             results[table] = error
     marks = _marks([one for plan in plans.values() for one in plan if one.found is not None])
@@ -141,23 +142,15 @@ def check(table: str, topic: str, positions: Sequence[Counted], topic_id: str, b
             )
 
 
-def _plan(position: Counted, low: int) -> Compared:
-    """What to compare in one partition; `found` is a placeholder until the log is read."""
-    whole = position.tail is None and low <= position.first_offset
-    if whole:
-        return Compared(
-            position.partition,
-            position.first_offset,
-            position.next_offset,
-            position.consumed,
-            position.control,
-            Delivered(),
-            True,
-        )
+def _plan(position: Counted, floor: int) -> Compared:
+    """What to compare in one partition; `found` is a placeholder until the log is read, None where it is not."""
+    place, first, following = position.partition, position.first_offset, position.next_offset
+    if floor <= first:
+        return Compared(place, first, following, position.consumed, position.control, Delivered(), True)
     tail = position.tail
-    if tail is None or tail.from_offset >= position.next_offset or tail.from_offset < low:
-        return Compared(position.partition, position.next_offset, position.next_offset, 0, None, None, False)
-    return Compared(position.partition, tail.from_offset, position.next_offset, tail.records, None, Delivered(), False)
+    if tail is None or tail.from_offset < floor:
+        return Compared(place, following, following, 0, None, None, False)
+    return Compared(place, tail.from_offset, following, tail.records, None, Delivered(), False)
 
 
 def _marks(plan: Sequence[Compared]) -> dict[int, list[int]]:

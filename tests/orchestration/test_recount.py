@@ -9,10 +9,10 @@ from confluent_kafka import TopicPartition
 from dagster import AssetCheckEvaluation, AssetCheckKey, AssetCheckSeverity, DagsterInstance, Definitions
 
 from headrace.clock import SystemClock
-from headrace.errors import HeadraceError, LogTruncated, PartitionsChanged, TopicRecreated
+from headrace.errors import HeadraceError, LogTruncated, PartitionsChanged, ServiceUnavailable, TopicRecreated
 from headrace.settings import load
 from ledger.counted import Counted, Tail
-from orchestration import keys, recount_checks, recounting, tables
+from orchestration import keys, recount, recount_checks, recounting, tables
 from orchestration.recount import Delivered
 from orchestration.recounting import Compared, Finding, NothingToRecount, check, examine, floors
 from tests.conftest import Services
@@ -54,8 +54,8 @@ def test_a_range_is_compared_from_the_start_or_from_a_batch_index_entry() -> Non
     assert recounting._plan(position(0, 5, 50), 3).whole
     tail = recounting._plan(position(0, 0, 50, Tail(30, 50, 18)), 20)
     assert (tail.first, tail.next, tail.consumed, tail.control, tail.whole) == (30, 50, 18, None, False)
-    assert recounting._plan(position(0, 0, 50), 20).found is None, "retention has passed and there is no entry"
-    assert recounting._plan(position(0, 0, 50, Tail(10, 50, 40)), 20).found is None, "retention passed meanwhile"
+    assert recounting._plan(position(0, 0, 50), 20).found is None, "no entry begins at or after the floor"
+    assert recounting._plan(position(0, 0, 50, Tail(10, 50, 40)), 20).found is None
 
 
 def test_a_difference_fails_and_nothing_left_is_only_a_warning() -> None:
@@ -70,6 +70,15 @@ def test_a_difference_fails_and_nothing_left_is_only_a_warning() -> None:
     none = recount_checks._result("t", "orders", Finding((equal, gone), 1.0, 8))
     assert not none.passed and none.severity == AssetCheckSeverity.WARN
     assert "partitions 2" in (none.description or "")
+
+
+def test_no_kafka_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recount, "_ANSWER_SECONDS", 1.0)
+    nobody = {"bootstrap.servers": "127.0.0.1:9"}
+    for ask in (lambda: recount.topic_id(nobody, "orders"), lambda: recount.ends(nobody, "orders", patience=0.5)):
+        with pytest.raises(ServiceUnavailable, match="headrace doctor") as failed:
+            ask()
+        assert "\n" not in str(failed.value)
 
 
 class Hurrying(SystemClock):
@@ -124,6 +133,9 @@ def test_recount_of_a_real_log(
             assert not finding.differing and not finding.unread
             assert counted(finding) == (700, 0), "the tail that the second worker read"
             assert not any(one.whole for one in finding.partitions)
+
+        for finding in found(rig.topic, bound=100).values():
+            assert len(finding.unread) == 2 and finding.read == 0, "less than one entry: nothing is read"
 
         _run_the_job(rig, monkeypatch)
 
