@@ -35,20 +35,23 @@ def checkout(tmp_path: Path) -> Path:
     return copy
 
 
-def clean(**given: str) -> dict[str, str]:
-    """The environment of a new terminal: what Dagster needs comes from .env alone."""
+def clean(home: Path, **given: str) -> dict[str, str]:
+    """The environment of a new terminal, of a user whose home is `home`: what Dagster needs comes from .env alone."""
     dropped = ("DAGSTER_", "HEADRACE_", "PYTHONPATH", "VIRTUAL_ENV")
-    return {key: value for key, value in os.environ.items() if not key.startswith(dropped)} | given
+    return {key: value for key, value in os.environ.items() if not key.startswith(dropped)} | {
+        "HOME": str(home),
+        **given,
+    }
 
 
 def test_dg_check_defs_in_a_fresh_clone_without_services(checkout: Path) -> None:
     (checkout / ".env").write_text("DAGSTER_HOME=/nonexistent/dagster\n")  # of services that are down
     script = checkout / "scripts" / "check-defs"
-    done = subprocess.run([script], env=clean(), capture_output=True, text=True, check=False)
+    done = subprocess.run([script], env=clean(checkout.parent), capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "all definitions load" in done.stdout, done.stderr
     with (checkout / "orchestration" / "definitions.py").open("a") as file:
         file.write("\nraise RuntimeError('planted')\n")
-    done = subprocess.run([script], env=clean(), capture_output=True, text=True, check=False)
+    done = subprocess.run([script], env=clean(checkout.parent), capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "RuntimeError: planted" in done.stderr
 
 
@@ -87,7 +90,7 @@ def test_dev_by_hand_serves_the_definitions(
             subprocess.Popen(
                 [checkout / ".venv" / "bin" / command, "dev", "-h", "127.0.0.1", "-p", port],
                 cwd=checkout,
-                env=clean(HEADRACE_KAFKA_BOOTSTRAP=stack.kafka_bootstrap, PYTHONUNBUFFERED="1"),
+                env=clean(checkout.parent, HEADRACE_KAFKA_BOOTSTRAP=stack.kafka_bootstrap, PYTHONUNBUFFERED="1"),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
