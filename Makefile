@@ -42,11 +42,12 @@ bench: tools ## how fast, and where the time goes
 mutants: tools ## plant known bugs; each must turn a named test red
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-lint: tools ## format, rules, types, layers
+lint: tools ## format, rules, types, layers, Dagster definitions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@scripts/check-defs
 
 format: tools ## write the format
 	$(BIN)/ruff format .

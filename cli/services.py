@@ -116,6 +116,8 @@ def dev(port: int | None) -> int:
         started = own_services.start_supervisor(home)
         dagster_home.write(home, endpoints.dagster_postgres_url)
         dagster_home.prepare_storage(home, endpoints.dagster_postgres_url)
+        if port:
+            ports.remember(home, dagster_services.WEBSERVER, port)  # other commands look for the webserver there
         address = str(port or ports.choose(home, dagster_services.WEBSERVER))
         options = ["-m", dagster_services.MODULE, "-h", ports.HOST, "-p", address]
         click.echo(f"Dagster: http://{ports.HOST}:{address} (Ctrl-C stops it)", err=True)

@@ -85,6 +85,13 @@ class Settings(BaseSettings):
     transaction_records: int = Field(
         default=50_000, ge=1, le=1_000_000, description="most records in one ingest transaction"
     )
+    recount_records: int = Field(
+        default=20_000_000,
+        ge=1,
+        description="most records that one recount of a topic reads; beyond, it reads the tail",
+    )
+    event_log_days: int = Field(default=14, ge=1, description="days that Dagster keeps events of no run")
+    run_days: int = Field(default=30, ge=1, description="days that Dagster keeps finished runs")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
     failpoints: str = Field(default="", description="test switch: name:action[:nth],...; empty in production")
 

@@ -9,6 +9,7 @@ from typing import Literal
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
+from headrace.errors import SchemaIncompatible
 from headrace.settings import Settings
 from ingestion.producer import explain
 from schemas import avro
@@ -75,6 +76,47 @@ def provision(settings: Settings, topics: Sequence[Topic]) -> Report:
             for topic in topics
         )
     )
+
+
+def compare(settings: Settings, topics: Sequence[Topic]) -> dict[str, tuple[str, ...]]:
+    """What each topic has otherwise than declared, in Kafka and in the registry; nothing is made or altered."""
+    registry = Registry(settings.need_registry(), settings.registry_config)
+    admin = AdminClient({**settings.kafka(), "log_level": 0})
+    try:
+        present = set(admin.list_topics(timeout=_SECONDS).topics)
+        found = _drift(admin, [topic for topic in topics if topic.name in present])
+    except KafkaException as error:
+        raise explain(error, "Kafka did not describe the topics") from error
+    missing = "the topic is declared and Kafka has none; run `headrace provision`"
+    return {
+        topic.name: (*found.get(topic.name, [f"{topic.name}: {missing}"]), *_schema_drift(registry, topic))
+        for topic in topics
+    }
+
+
+def _schema_drift(registry: Registry, topic: Topic) -> list[str]:
+    subject = subject_of(topic.name)
+    file = f"schemas/{topic.schema}"
+    try:
+        latest = registry.latest(subject)
+    except SchemaIncompatible as error:
+        return [f"{topic.name}: {error}; {file} is declared"]
+    if latest is None:
+        return [f"{topic.name}: the registry has no {subject}; run `headrace provision` to register {file}"]
+    declared, registered = avro.load(topic.schema), latest.schema
+    if declared.parsed == registered.parsed:
+        return []
+    names = dict.fromkeys((*declared.by_name, *registered.by_name))
+    differing = [name for name in names if _field(declared, name) != _field(registered, name)]
+    what = f"differ in {', '.join(differing)}" if differing else "differ in name, order or documentation"
+    return [
+        f"{topic.name}: {file} and version {latest.version} of {subject} in the registry {what}; run `headrace "
+        "provision` to register the file, or bring the file up to the registry"
+    ]
+
+
+def _field(schema: avro.AvroSchema, name: str) -> object:
+    return next((field for field in schema.parsed["fields"] if field["name"] == name), None)
 
 
 def _config(topic: Topic) -> dict[str, str]:

@@ -6,8 +6,10 @@ Kafka that nobody intended shows that one of the two went back in time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from psycopg import OperationalError
 from psycopg.errors import LockNotAvailable
 
 from headrace.errors import Fenced, ServiceUnavailable
@@ -76,6 +78,24 @@ def of_topic(db: Connection, topic: str) -> list[FileEntry]:
     """Every row of a topic, in the order they were begun."""
     rows = db.execute(f"select {_COLUMNS} from ledger.files where topic = %s order by started_at, name", (topic,))
     return [FileEntry(*row) for row in rows.fetchall()]
+
+
+def completed(db: Connection, topics: Sequence[str]) -> dict[str, set[tuple[str, int]]]:
+    """(name, size) of the completed files of each topic; none in a database without the ledger's tables yet."""
+    try:
+        exists = db.execute("select to_regclass('ledger.files') is not null").fetchone()
+        if not exists or not exists[0]:
+            return {}
+        rows = db.execute(
+            "select topic, name, size from ledger.files where topic = any(%s) and state = 'completed'", (list(topics),)
+        ).fetchall()
+    except OperationalError as error:
+        why = str(error).strip().splitlines()[0]
+        raise ServiceUnavailable(f"Postgres does not answer: {why}; run `headrace doctor`") from error
+    found: dict[str, set[tuple[str, int]]] = {}
+    for topic, name, size in rows:
+        found.setdefault(topic, set()).add((name, size))
+    return found
 
 
 def topics(db: Connection) -> list[str]:

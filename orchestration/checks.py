@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dagster import AssetCheckExecutionContext, AssetCheckKey, AssetCheckResult, AssetChecksDefinition, AssetCheckSpec
 from dagster import multi_asset_check as dagster_multi_asset_check
 
-from orchestration import keys, names
+from orchestration import keys
 from topology.program import PipelineProgram, TableProgram
 
 TABLE_CHECKS = {
@@ -28,7 +28,7 @@ def check(program: PipelineProgram) -> AssetChecksDefinition:
     topic = keys.topic_key(program.topic.name)
     specs += [AssetCheckSpec(name, asset=topic, description=says) for name, says in TOPIC_CHECKS.items()]
 
-    @dagster_multi_asset_check(name=names.op(program.name, "checks"), specs=specs, can_subset=True)
+    @dagster_multi_asset_check(name=f"checks_{keys.op_name(program.name)}", specs=specs, can_subset=True)
     def look(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
         from orchestration.checking import judged
         from orchestration.verdict import lasting

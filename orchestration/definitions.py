@@ -10,7 +10,21 @@ from dagster import AssetSelection, Definitions, define_asset_job, in_process_ex
 
 from assets import catalog as declared
 from headrace.settings import settings
-from orchestration import checks, code, files, fleet, keys, quality, switches, tables, topics
+from orchestration import (
+    checks,
+    code,
+    drift_checks,
+    files,
+    fleet,
+    keys,
+    landing,
+    quality,
+    recount_checks,
+    retention,
+    switches,
+    tables,
+    topics,
+)
 from topology import Aggregate, FileSource, Topic
 
 
@@ -27,20 +41,34 @@ def build(found: declared.Catalog) -> Definitions:
             *(topics.asset(topic, found.sources_of(topic), place(topic)) for topic in found.topics.values()),
             *(tables.asset(table, pipeline, place(table.table)) for pipeline, table in programs),
         ],
-        asset_checks=[*(checks.check(pipeline) for pipeline in found.pipelines.values()), *quality.checks(found)],
+        asset_checks=[
+            *(checks.check(pipeline) for pipeline in found.pipelines.values()),
+            *recount_checks.checks(found),
+            *drift_checks.checks(found),
+            *quality.checks(found),
+        ],
         sensors=[
             fleet.sensor(found.pipelines),
             *(switches.sensor(pipeline) for pipeline in found.pipelines.values()),
+            *landing.sensors(found),
         ],
         jobs=[
-            *quality.jobs(found),
             define_asset_job(
-                "ingest",
+                keys.INGEST,
                 AssetSelection.groups(keys.TOPICS) - AssetSelection.all_asset_checks(),
                 description="Ingest the landing files of every topic; files that are in the log already are skipped.",
             ),
+            *recount_checks.jobs(found),
+            *drift_checks.jobs(found),
+            *quality.jobs(found),
+            *retention.jobs(),
         ],
-        schedules=quality.schedules(found),
+        schedules=[
+            *recount_checks.schedules(found),
+            *drift_checks.schedules(found),
+            *quality.schedules(found),
+            *retention.schedules(),
+        ],
         executor=in_process_executor,  # a process per step costs 12 s on a small machine and isolates nothing here
     )
 

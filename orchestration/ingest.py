@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from dagster import DagsterLogManager, Failure, MaterializeResult, MetadataValue
+from dagster import DagsterLogManager, Failure, MaterializeResult, MetadataValue, RetryRequested
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, Transient
 from headrace.settings import Settings, load
 from ingestion.delivery import FileReport, Progress
 from ingestion.ingest import ingest, prepare
@@ -18,17 +18,27 @@ from ledger.migrations import migrate
 from topology import FileSource, Topic
 
 _LINE_EVERY = 1.0  # seconds; each line is an event of about a kilobyte in Dagster's storage
+_PAUSES = (60.0, 120.0, 240.0, 480.0)  # seconds between attempts of a run that nobody watches
 _REJECTED = """
 select d.reason, count(*) from ledger.dead_letters d join ledger.dead_letter_records r using (record_id)
 where d.table_version = 'ingest' and r.topic = %s and r.file_hash = any(%s) group by 1 order by 1
 """
 
 
-def materialize(log: DagsterLogManager, topic: Topic, sources: Sequence[FileSource]) -> MaterializeResult[None]:
-    """Provision the topic, ingest its landing files, tell what happened; raises `Failure` with the error's one line."""
+def materialize(
+    log: DagsterLogManager, topic: Topic, sources: Sequence[FileSource], *, attempt: int | None = None
+) -> MaterializeResult[None]:
+    """Provision the topic, ingest its landing files, tell what happened; raises `Failure` with the error's one line.
+
+    attempt: how often a run that nobody watches (the file sensor's) was tried before. Such a run waits for a service
+    that does not answer, a little longer each time: what landed while Kafka was down is ingested when it is back.
+    """
     try:
         return _materialize(log, topic, sources, load())
     except HeadraceError as error:
+        if attempt is not None and isinstance(error, Transient) and attempt < len(_PAUSES):
+            log.warning(f"{error}; trying again in {_PAUSES[attempt]:.0f} s")
+            raise RetryRequested(len(_PAUSES), _PAUSES[attempt]) from error
         raise Failure(str(error), allow_retries=False) from error
 
 

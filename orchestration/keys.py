@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from dagster import AssetKey
 
+INGEST = "ingest"  # the job that ingests every topic
 TOPICS = "topics"
 FILES = "landing_files"
 TABLES = "stream_tables"
@@ -22,3 +25,8 @@ def source_key(source: str) -> AssetKey:
 def table_key(table: str) -> AssetKey:
     """A table in Postgres."""
     return AssetKey(["postgres", table])
+
+
+def op_name(name: str) -> str:
+    """A topic's name as part of an op's; the catalog refuses topics that differ in dots and dashes only."""
+    return re.sub(r"\W", "_", name)

@@ -9,13 +9,4 @@ FLEET = "fleet"  # the sensor that copies the toggles of the pipelines' sensors 
 
 def worker_sensor(pipeline: str) -> str:
     """The sensor whose toggle is the switch of the pipeline's workers."""
-    return f"{_name(pipeline)}_worker"
-
-
-def op(pipeline: str, what: str) -> str:
-    """The op that does `what` for a pipeline."""
-    return f"{what}_{_name(pipeline)}"
-
-
-def _name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_]", "_", text)
+    return re.sub(r"[^A-Za-z0-9_]", "_", pipeline) + "_worker"

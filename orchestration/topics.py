@@ -8,6 +8,7 @@ from dagster import AssetExecutionContext, AssetKey, AssetsDefinition, Materiali
 from dagster import asset as dagster_asset
 
 from orchestration import code, columns, keys
+from orchestration.landing import FILES_TAG
 from schemas import avro
 from topology import FileSource, Topic
 
@@ -23,6 +24,7 @@ def asset(topic: Topic, sources: Sequence[FileSource], declared: code.Place) -> 
         group_name=keys.TOPICS,
         kinds={"kafka", "avro"},
         owners=list(topic.owners),
+        pool=f"ingest_{keys.op_name(topic.name)}",  # limit 1 (dagster.yaml): two runs of a topic wait for each other
         description=topic.description or f"Kafka topic {topic.name}.",
         metadata={
             "dagster/column_schema": columns.topic_columns(shape.parsed["fields"]),
@@ -37,6 +39,7 @@ def asset(topic: Topic, sources: Sequence[FileSource], declared: code.Place) -> 
     def ingest_topic(context: AssetExecutionContext) -> MaterializeResult[None]:
         from orchestration.ingest import materialize
 
-        return materialize(context.log, topic, sources)
+        watched = FILES_TAG not in context.run.tags
+        return materialize(context.log, topic, sources, attempt=None if watched else context.retry_number)
 
     return ingest_topic

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -23,6 +24,14 @@ _T = TypeVar("_T")
 def subject_of(topic: str) -> str:
     """The subject of a topic's values."""
     return f"{topic}-value"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A schema as the registry has it under a subject."""
+
+    version: int
+    schema: AvroSchema
 
 
 class Registry:
@@ -71,6 +80,17 @@ class Registry:
             raise SchemaIncompatible(_refusal(subject, str(error.error_message))) from error
         self._set_backward(subject)
         return schema_id
+
+    def latest(self, subject: str) -> Registered | None:
+        """The newest version of a subject, None when there is none; only looks.
+
+        Raises `SchemaIncompatible` for a version that is not a supported Avro record.
+        """
+        found = self._ask(lambda: self._client.get_latest_version(subject))
+        if found is None:
+            return None
+        version = found.version or 0
+        return Registered(version, _avro(found.schema, f"{subject} version {version}"))
 
     def need_schemas(self) -> None:
         """`SchemaNotFound` when the registry holds no schema at all: every record would be of an unknown one."""

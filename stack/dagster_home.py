@@ -24,7 +24,7 @@ concurrency:
   runs:
     max_concurrent_runs: 4
   pools:
-    default_limit: 1
+    default_limit: 1  # of a topic, and of the recounts, one run at a time
     granularity: op
 run_coordinator:
   module: dagster._core.run_coordinator.queued_run_coordinator
@@ -34,10 +34,32 @@ run_coordinator:
 run_launcher:
   module: dagster
   class: DefaultRunLauncher
+run_monitoring:
+  # This launcher cannot tell whether a run's process lives: the code server notices within a second when one of its own
+  # ends, and what a code server leaves behind that ends itself is found by the limits below.
+  enabled: true
+  start_timeout_seconds: 300  # importing the definitions on two busy cores has taken 30
+  cancel_timeout_seconds: 120
+  max_runtime_seconds: 21600  # after a power cut a run would be "started" for ever, and hold up the file sensor
+  poll_interval_seconds: 30
+  free_slots_after_run_end_seconds: 30  # a run that crashed in a pool must not keep its place
+run_retries:
+  enabled: true
+  max_retries: 2
+  retry_on_asset_or_op_failure: false  # only a run whose process died; a failed step says why, and stays failed
+sensors:
+  use_threads: true  # one slow sensor (a folder on a slow disk) must not delay the fleet sensor
+  num_workers: 8
+schedules:
+  use_threads: true
+  num_workers: 2
 retention:
   schedule:
     purge_after_days: 30
   sensor:
+    # 17,280 ticks a day of a sensor that looks every 5 s, nearly all of them skipped
+    purge_after_days: {{skipped: 2, success: 14, failure: 30, started: 2}}
+  auto_materialize:
     purge_after_days: {{skipped: 2, success: 14, failure: 30, started: 2}}
 telemetry:
   enabled: false

@@ -46,8 +46,13 @@ def choose(home: Home, name: str) -> int:
         taken = {p: owner for p, owner in taken.items() if owner != ours} | {str(port): ours}
         home.folder()
         write_private(table, json.dumps(taken))
-        write_private(home.root / "ports.json", json.dumps(read_json(home.root / "ports.json") | {name: port}))
+        remember(home, name, port)
     return port
+
+
+def remember(home: Home, name: str, port: int) -> None:
+    """Note where a service is about to listen: `choose` and other commands look there first."""
+    write_private(home.root / "ports.json", json.dumps(read_json(home.root / "ports.json") | {name: port}))
 
 
 def _first_free(home: Home, name: str, taken: dict[str, object]) -> int:

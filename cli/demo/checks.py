@@ -8,11 +8,11 @@ from dataclasses import asdict
 from cli.demo import recompute
 from cli.demo.expected import NAMES, TABLES
 from cli.demo.landing import Manifest
-from cli.demo.recount import Recount, ends, recount
 from cli.demo.report import Check, Outcome
 from cli.demo.stages import Stage
 from headrace.settings import Settings
 from ledger import connection, reports
+from orchestration.recount import Recount, ends, recount
 from topology import Topic
 
 __all__ = ["ends", "examine"]

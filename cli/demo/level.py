@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from cli.demo.recount import ends
 from cli.demo.stages import Stage
 from headrace.clock import SYSTEM_CLOCK
 from headrace.errors import HeadraceError, ServiceFailed
 from headrace.settings import Settings
 from ledger import reports
+from orchestration.recount import ends
 from topology import Topic
 
 _PATIENCE = 60.0  # seconds without any progress

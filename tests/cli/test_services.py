@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from threading import Thread
 import pytest
 
 import stack as services
+from cli import dagster_services
 from cli.examination import examine
+from stack import ports
 from tests.cli.test_errors import headrace
 from tests.conftest import Services
 
@@ -35,6 +38,18 @@ def test_dev_stops_what_it_started_when_something_fails_on_the_way(stack: Servic
         assert services.processes.names(services.Home(tmp_path)) == []
     finally:
         services.down(home=services.Home(tmp_path))
+
+
+def test_the_webserver_of_dev_is_found_as_the_demos_is(tmp_path: Path) -> None:
+    home = services.Home(tmp_path)
+    assert dagster_services.url(home) is None
+    ports.remember(home, dagster_services.WEBSERVER, 13_579)
+    assert dagster_services.url(home) is None, "nothing runs there now"
+    for name in (dagster_services.DEV, dagster_services.WEBSERVER):
+        services.processes.start(name, [sys.executable, "-c", "import time; time.sleep(600)"], home=home)
+        assert dagster_services.url(home) == "http://127.0.0.1:13579"
+        services.processes.stop(name, home=home)
+    assert dagster_services.url(home) is None
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from cli.demo.recount import recount
 from headrace.errors import HeadraceError
 from headrace.settings import load
 from ingestion import generate
+from orchestration.recount import recount
 from tests.orchestration.conftest import Dagster
 
 TOPIC = ["kafka", "order-created-events"]
