@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from dagster import DagsterInstance, SensorEvaluationContext
 from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
-from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
 from headrace.errors import Terminal
 from orchestration import names
@@ -14,6 +13,8 @@ from orchestration import names
 
 def identity(instance: DagsterInstance) -> str:
     """What tells one instance from another: the id that its run storage was given when it was made."""
+    from dagster._core.storage.runs.sql_run_storage import SqlRunStorage  # brings sqlalchemy
+
     storage = instance.run_storage
     if not isinstance(storage, SqlRunStorage):
         raise Terminal("this Dagster instance keeps its runs in no database; write storage: postgres in dagster.yaml")

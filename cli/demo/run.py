@@ -12,10 +12,10 @@ import click
 
 from cli import own_services
 from cli.catalog import load
-from cli.demo import checks, landing, level, materialize
-from cli.demo.expected import TABLES
+from cli.demo import checks, landing, level, materialize, quality
+from cli.demo.expected import NAMES, TABLES
 from cli.demo.lock import only_one
-from cli.demo.report import Outcome, show
+from cli.demo.report import Check, Outcome, show
 from cli.demo.services import Services
 from cli.demo.stages import Stages
 from cli.signals import interruptible
@@ -101,8 +101,11 @@ def _whole_way(options: Options, catalog: Catalog, services: Services, stages: S
     with stages.stage("level") as stage:
         level.wait(settings, topic, list(TABLES), services, stage)
     tables_seconds = time.monotonic() - began
-    with stages.stage("checks") as stage:
-        checks.examine(outcome, manifest, settings, topic, before, stage)
+    with ThreadPoolExecutor(1, thread_name_prefix="graph") as pool:
+        graph = pool.submit(_judge_graph, webserver, location, settings, stages)
+        with stages.stage("checks") as stage:
+            checks.examine(outcome, manifest, settings, topic, before, stage)
+        outcome.checks = sorted([*outcome.checks, *graph.result()], key=lambda check: NAMES.index(check.name))
     _rates(outcome, ingested, tables_seconds)
     outcome.seconds = {**stages.seconds, "total": round(time.monotonic() - stages.began, 2)}
     outcome.addresses = _addresses(settings, webserver, location)
@@ -120,6 +123,11 @@ def _send_broken(topic: Topic, schema_id: int, settings: Settings, stages: Stage
         stage.say("sent before" if sent.skipped else f"{sent.new_records} sent")
 
 
+def _judge_graph(webserver: Webserver, location: Location, settings: Settings, stages: Stages) -> list[Check]:
+    with stages.stage("graph") as stage:
+        return quality.judge(webserver, location, settings, stage)
+
+
 def _rates(outcome: Outcome, ingested: materialize.Ingested, seconds: float) -> None:
     if ingested.produced:
         outcome.rates["files -> topic"] = ingested.rate
@@ -130,6 +138,7 @@ def _addresses(settings: Settings, webserver: Webserver, location: Location) -> 
     return {
         "Dagster, the lineage graph": f"{webserver.url}/assets/kafka/{TOPIC}?view=lineage",
         "Dagster, the runs": f"{webserver.url}/runs",
+        "data quality report": str(configuration.home_dir() / "quality" / "orders" / "docs" / "index.html"),
         "schema registry": f"{redact(settings.need_registry()).rstrip('/')}/subjects",
         "Kafka": settings.need_kafka(),
         "Postgres": f'psql "{redact(settings.need_postgres())}" (the password is in {configuration.endpoints_file()})',
