@@ -43,7 +43,12 @@ def drop(db: Connection, pipeline: str) -> list[str]:
                 )
             schema, _, bare = state_table.replace('"', "").partition(".")
             db.execute(quoting.SQL("drop view if exists public.{}").format(quoting.Identifier(name)))
-            db.execute(quoting.SQL("drop table if exists {}").format(quoting.Identifier(schema, bare)))
+            made = db.execute(
+                "select tablename from pg_tables where schemaname = %s and (tablename = %s or tablename like %s)",
+                (schema, bare, bare.replace("_", "\\_") + "\\_\\_%"),
+            ).fetchall()
+            for (name_of_part,) in made:
+                db.execute(quoting.SQL("drop table if exists {}").format(quoting.Identifier(schema, name_of_part)))
             db.execute("delete from ledger.table_versions where table_version = %s", (version,))
         db.execute(
             "delete from ledger.dead_letter_records r"

@@ -17,7 +17,7 @@ from stream_workers.batch import Batch
 from stream_workers.opening import ShardState, TableState
 from stream_workers.routing import Poison, Routed
 from stream_workers.steps import Step
-from topology.program import TableProgram
+from topology.program import Part, TableProgram
 
 _NO_HEADER = arrow_csv.WriteOptions(include_header=False)
 
@@ -43,8 +43,10 @@ def commit(
             transaction.advance(db, move)
         failpoints.hit(Step.ADVANCED)
         for version, found in sorted(routed.items()):
-            if found.rows is not None and found.rows.num_rows:
-                _merge(db, failpoints, programs[version], batch.shard, found.rows)
+            program = programs[version]
+            for part, rows in zip(program.parts, found.rows, strict=bool(found.rows)):
+                if rows.num_rows:
+                    _merge(db, failpoints, program, part, batch.shard, rows)
         failpoints.hit(Step.MERGED)
         dead_letters.record(db, _letters(batch, routed))
         failpoints.hit(Step.DEAD_LETTERED)
@@ -79,6 +81,8 @@ def _move(batch: Batch, table: TableState, found: Routed) -> transaction.Advance
         dead_lettered=len(found.refusals),
         filtered=found.filtered,
         control=found.control,
+        late=found.late,
+        duplicate=found.duplicate,
         late_applied=found.late_applied,
         watermark_before=table.watermark,
         watermark=found.watermark,
@@ -89,16 +93,19 @@ def _move(batch: Batch, table: TableState, found: Routed) -> transaction.Advance
     )
 
 
-def _merge(db: Connection, failpoints: Failpoints, program: TableProgram, shard: int, rows: pa.Table) -> None:
+def _merge(
+    db: Connection, failpoints: Failpoints, program: TableProgram, part: Part, shard: int, rows: pa.Table
+) -> None:
     text = io.BytesIO()
     arrow_csv.write_csv(rows, text, _NO_HEADER)
     try:
         with db.cursor() as cursor:
-            cursor.execute(program.stage_ddl.encode())
-            with cursor.copy(program.copy_sql.encode()) as copy:
+            cursor.execute(part.stage_ddl.encode())
+            with cursor.copy(part.copy_sql.encode()) as copy:
                 copy.write(text.getbuffer())
             failpoints.hit(Step.STAGED)
-            cursor.execute(program.merge_sql.encode(), {"shard": shard, "version_id": program.version_id})
+            for statement in part.merge_sql:
+                cursor.execute(statement.encode(), {"shard": shard, "version_id": program.version_id})
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         raise Poison(program.version_id, f"rejected:{error.sqlstate}", error.diag.message_primary or "") from error
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from stream_workers.batch import Batch
 from topology import duck
-from topology.program import PipelineProgram, TableProgram
+from topology.program import Part, PipelineProgram, TableProgram
 
 _NEVER = np.iinfo(np.int64).min
 _DAY = 86_400_000_000
@@ -44,7 +44,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Routed:
-    """What a batch means for one table. Event times and watermark in microseconds."""
+    """What a batch means for one table: `rows` per part, empty where none was applied. Times in microseconds."""
 
     applied: int
     filtered: int
@@ -55,8 +55,10 @@ class Routed:
     ended: int | None
     min_event: int | None
     max_event: int | None
-    rows: pa.Table | None
+    rows: tuple[pa.Table, ...]
     days: tuple[int, ...] = ()
+    late: int = 0
+    duplicate: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Router:
         refused = forced.of(table.version_id)
         if refused is not None and applied:
             refusals, applied = [*refusals, Refusal(0, *refused)], 0
-        rows = self._aggregate(table) if applied else None
+        rows = tuple(self._rows(table, part) for part in table.parts) if applied else ()
         return Routed(
             applied=applied,
             filtered=counts[f"t{k}_filtered"] or 0,
@@ -125,12 +127,12 @@ class Router:
             min_event=counts[f"t{k}_min_event"] if applied else None,
             max_event=counts[f"t{k}_max_event"] if applied else None,
             rows=rows,
-            days=_days(rows) if rows is not None and table.windowed else (),
+            days=_days(rows[0]) if rows and table.windowed else (),
         )
 
-    def _aggregate(self, table: TableProgram) -> pa.Table:
+    def _rows(self, table: TableProgram, part: Part) -> pa.Table:
         try:
-            return self._duck.sql(table.aggregate_sql).to_arrow_table()
+            return self._duck.sql(part.rows_sql).to_arrow_table()
         except _OF_THE_DATA as error:
             raise Poison(table.version_id, f"rejected:{type(error).__name__}", str(error)) from error
 
@@ -190,7 +192,7 @@ def _undecodable(batch: Batch) -> tuple[Refusal, ...]:
 def _nothing(batch: Batch, watermark: int | None, refusals: tuple[Refusal, ...]) -> Routed:
     """A batch of which the table takes no record; markers still move its watermark."""
     lifted = _largest(watermark, *(m.event_time for m in batch.markers))
-    return Routed(0, 0, len(batch.markers), refusals, 0, lifted, _ended(batch), None, None, None)
+    return Routed(0, 0, len(batch.markers), refusals, 0, lifted, _ended(batch), None, None, ())
 
 
 def _largest(*times: int | None) -> int | None:

@@ -24,7 +24,8 @@ def register(db: Connection, program: PipelineProgram) -> None:
                     f" or run `headrace pipeline rebuild {program.name}` to build it anew"
                 )
             if live is None:
-                db.execute(table.state_ddl.encode())
+                for part in table.parts:
+                    db.execute(part.state_ddl.encode())
                 table_versions.add(
                     db,
                     {

@@ -20,7 +20,7 @@ from topology.window import Tumbling
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _POSTGRES_NAME = 63
-_VERSION_SUFFIX = len("__") + 12
+_VERSION_SUFFIX = len("__") + 12 + len("__part")  # of the table's state tables
 _STATE_SUFFIX = len("__count")
 _TABLE_COLUMNS = {"shard", "gen", "window_start", "windowstart", "windowend"}
 _FRAME_COLUMN = re.compile(r"(?i)_i|_ts|_event_time|_topic_reason|_x\d+")

@@ -13,7 +13,7 @@ from topology import checks, postgres, route
 from topology.aggregate import Aggregate
 from topology.duck import quoted, version
 from topology.expression import Expression, Measure, measure, row_expression
-from topology.program import Column, PipelineProgram, TableProgram
+from topology.program import Column, Part, PipelineProgram, TableProgram
 from topology.state import Kept, State, keep
 from topology.topic import Topic
 from topology.types import Types, refuse_unstable
@@ -111,21 +111,27 @@ class _Compiler:
                 table=table,
                 prefix=prefix,
                 version=made,
-                state_table=state_table,
+                parts=(
+                    Part(
+                        state_table=state_table,
+                        state_ddl=postgres.state_ddl(state_table, key, states, window is not None),
+                        rows_sql=route.aggregate_sql(
+                            table.by,
+                            prefix,
+                            window is not None,
+                            [(s.column.name, s.aggregate) for s in aggregates.values()],
+                        ),
+                        stage_ddl=postgres.stage_ddl(stage, columns),
+                        copy_sql=postgres.copy_sql(stage, columns),
+                        merge_sql=(postgres.merge_sql(state_table, stage, key, states, window is not None),),
+                    ),
+                ),
                 key=key,
                 states=states,
                 columns=_view_columns(key, window, kept),
                 window_micros=window,
                 lateness_micros=lateness,
-                state_ddl=postgres.state_ddl(state_table, key, states, window is not None),
                 view_ddl=postgres.view_ddl(table.name, f"{table.name}@{made}", state_table, key, window, kept),
-                stage_table=stage,
-                stage_ddl=postgres.stage_ddl(stage, columns),
-                copy_sql=postgres.copy_sql(stage, columns),
-                merge_sql=postgres.merge_sql(state_table, stage, key, states, window is not None),
-                aggregate_sql=route.aggregate_sql(
-                    table.by, prefix, window is not None, [(s.column.name, s.aggregate) for s in aggregates.values()]
-                ),
                 lineage=_lineage(table, self._topic, measures),
                 definition=definition,
             )

@@ -6,9 +6,9 @@ In DuckDB, per batch of one shard, on one connection (`topology.duck.connect`):
    record in the batch) and `_ts` BIGINT (Kafka timestamp, milliseconds);
 2. `route_sql` makes `routed`, one row per row of `frame` in the same order, with each record's fate;
 3. `counts_sql` counts the fates, `reasons_sql` names the dead letters when there are any;
-4. each table's `aggregate_sql` reads `frame` and `routed` side by side: leave `frame` as it is until then.
+4. `rows_sql` of each part of each table reads `frame` and `routed` side by side: leave `frame` as it is until then.
 
-In Postgres, per transaction: `stage_ddl`, `copy_sql` (the aggregate's rows as CSV), `merge_sql`.
+In Postgres, per transaction and part: `stage_ddl`, `copy_sql` (the part's rows as CSV), the statements of `merge_sql`.
 """
 
 from __future__ import annotations
@@ -45,29 +45,40 @@ class StateColumn(Column):
 
 
 @dataclass(frozen=True)
-class TableProgram:
-    """One table: its version, its SQL in DuckDB (`aggregate_sql`) and in Postgres (all else).
+class Part:
+    """One state table of a table and the rows that go into it: `rows_sql` in DuckDB, all else in Postgres.
 
-    version: 12 hex digits over the declaration's meaning. prefix: of its columns in `routed` (`t0_`, ...). columns: of
-    the view, in order. lineage: source columns of each column of the view. definition: what the version is made of.
+    merge_sql: statements, run in order, with the parameters `shard` and `version_id`. A table's further parts are named
+    `<first part>__<suffix>`, so that what was made together is dropped together.
+    """
+
+    state_table: str
+    state_ddl: str
+    rows_sql: str
+    stage_ddl: str
+    copy_sql: str
+    merge_sql: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TableProgram:
+    """One table: its version, the parts that keep its state, and the view people read.
+
+    version: 12 hex digits over the declaration's meaning. prefix: of its columns in `routed` (`t0_`, ...). parts: the
+    first has the table's keys; its rows say which windows a batch touches. columns: of the view, in order. lineage:
+    source columns of each column of the view. definition: what the version is made of.
     """
 
     table: Aggregate
     prefix: str
     version: str
-    state_table: str
+    parts: tuple[Part, ...]
     key: tuple[Column, ...]
     states: tuple[StateColumn, ...]
     columns: tuple[Column, ...]
     window_micros: int | None
     lateness_micros: int
-    state_ddl: str
     view_ddl: str
-    stage_table: str
-    stage_ddl: str
-    copy_sql: str
-    merge_sql: str
-    aggregate_sql: str
     lineage: Mapping[str, tuple[str, ...]] = field(compare=False)
     definition: Mapping[str, Any] = field(compare=False)
 
@@ -80,6 +91,11 @@ class TableProgram:
     def version_id(self) -> str:
         """The name of the table version in the ledger."""
         return f"{self.table.name}@{self.version}"
+
+    @property
+    def state_table(self) -> str:
+        """Qualified name of the first part's state table."""
+        return self.parts[0].state_table
 
     @property
     def windowed(self) -> bool:

@@ -101,7 +101,7 @@ class Bench:
 
     def aggregate(self, table: int = 0) -> pa.Table:
         """The partial rows of a table."""
-        return self.duck.sql(self.program.tables[table].aggregate_sql).to_arrow_table()
+        return self.duck.sql(self.program.tables[table].parts[0].rows_sql).to_arrow_table()
 
 
 def orders(*changes: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -52,17 +52,19 @@ class State:
     def __init__(self, db: psycopg.Connection[Any], of: TableProgram) -> None:
         self.db = db
         self.table = of
-        db.execute(of.state_ddl.encode())
+        db.execute(of.parts[0].state_ddl.encode())
         db.execute(of.view_ddl.encode())
 
     def merge(self, rows: pa.Table, shard: int) -> None:
         out = io.BytesIO()
         pyarrow.csv.write_csv(rows, out, pyarrow.csv.WriteOptions(include_header=False))
         with self.db.transaction():
-            self.db.execute(self.table.stage_ddl.encode())
-            with self.db.cursor().copy(self.table.copy_sql.encode()) as copy:
+            part = self.table.parts[0]
+            self.db.execute(part.stage_ddl.encode())
+            with self.db.cursor().copy(part.copy_sql.encode()) as copy:
                 copy.write(out.getvalue())
-            self.db.execute(self.table.merge_sql.encode(), {"shard": shard, "version_id": self.table.version_id})
+            for statement in part.merge_sql:
+                self.db.execute(statement.encode(), {"shard": shard, "version_id": self.table.version_id})
 
     def rows(self) -> list[dict[str, Any]]:
         with self.db.cursor(row_factory=psycopg.rows.dict_row) as cursor:

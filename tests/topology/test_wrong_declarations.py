@@ -83,7 +83,7 @@ def test_a_wrong_measure_is_refused(measure: str, says: str) -> None:
         ({"measures": {"x" * 60: "count(*)"}}, "56 at most"),
         ({"measures": {"total__sum": "count(*)"}}, "not ending in __sum"),
         ({"name": "per-customer"}, "does not fit"),
-        ({"name": "x" * 50}, "49 at most"),
+        ({"name": "x" * 50}, "43 at most"),
         ({"name": "pg_orders"}, "belong to Postgres"),
         ({"where": "orderAmount"}, "a condition is true or false"),
         ({"where": 'status = "COMPLETED"'}, "'COMPLETED', in single quotes"),
