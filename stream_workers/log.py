@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -14,10 +15,17 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from headrace.deadline import Deadline
 from headrace.errors import ServiceUnavailable, Terminal
 from headrace.settings import Settings
 
 _TIMEOUT = 5.0
+_AGAIN = 0.1
+_NO_COORDINATOR = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the client's own annotations are incomplete
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -45,6 +53,7 @@ class LogAdmin:
     """Questions to the broker; every answer is awaited for at most five seconds."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._admin = AdminClient(settings.kafka())
 
     def describe(self, topic: str) -> LogState:
@@ -69,11 +78,22 @@ class LogAdmin:
         return LogState(topic, str(described.topic_id), edges[0], edges[1])
 
     def committed(self, group: str, topic: str, partition: int) -> tuple[int, str] | None:
-        """Offset of a group in a partition with its metadata, None when it has none."""
-        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition)])
-        try:
-            answer = self._admin.list_consumer_group_offsets([asked], request_timeout=_TIMEOUT)[group].result()
-        except KafkaException as error:
-            raise ServiceUnavailable(f"Kafka does not answer about group {group}: {error.args[0].str()}") from error
-        found = answer.topic_partitions[0]
-        return (int(found.offset), found.metadata or "") if found.offset >= 0 else None
+        """Offset of a group in a partition with its metadata, None when it has none.
+
+        Asked by a consumer of the group: librdkafka's admin client ends the process (SIGSEGV) when a broker answers
+        that it is not the coordinator, as one does that has just started. Such a broker is asked again.
+        """
+        deadline = Deadline.after(_TIMEOUT)
+        with closing(Consumer(self._settings.kafka(group_id=group, enable_auto_commit=False))) as consumer:
+            while True:
+                try:
+                    (found,) = consumer.committed([TopicPartition(topic, partition)], timeout=deadline.remaining())
+                    if found.error is not None:
+                        raise KafkaException(found.error)
+                    return (int(found.offset), found.metadata or "") if found.offset >= 0 else None
+                except KafkaException as error:
+                    if error.args[0].code() not in _NO_COORDINATOR or deadline.passed():
+                        raise ServiceUnavailable(
+                            f"Kafka does not answer about group {group}: {error.args[0].str()}"
+                        ) from error
+                deadline.clock.wait(_AGAIN)

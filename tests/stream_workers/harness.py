@@ -198,6 +198,11 @@ class Rig:
         wanted = 2 * sum(1 for end in ends.values() if end > 0)
         return len(reached) >= wanted and len(found) == 2 * self.partitions
 
+    def done(self) -> bool:
+        """Whether everything sent was consumed: Kafka shows the last records a moment after their commit."""
+        rows = self.query("select sum(consumed)::int from ledger.positions group by table_version")
+        return self.level() and all(consumed == len(self.sent.messages) + self.markers for (consumed,) in rows)
+
     def wait(self, done: Callable[[], bool], seconds: float = 60, *, alive: bool = True) -> None:
         """Wait until `done`; fails at once when a worker that should live is gone."""
         until = time.monotonic() + seconds

@@ -66,7 +66,7 @@ def test_lag_of_a_pipeline_that_is_off_grows_and_goes_away(supervised: Supervise
     assert not rig.query("select * from ledger.workers") and not rig.query("select * from ledger.positions")
 
     rig.query("update ledger.pipelines set desired = 'on' returning 1")
-    supervised.wait(rig.level)
+    supervised.wait(rig.done)
     supervised.wait(lambda: records(rig) == 0)
     rig.query("update ledger.pipelines set desired = 'off' returning 1")
     supervised.wait(lambda: not supervised.workers())
@@ -79,7 +79,7 @@ def test_lag_of_a_pipeline_that_is_off_grows_and_goes_away(supervised: Supervise
     assert all(one.seconds is not None and one.seconds < 60 for one in lag(rig))
 
     rig.query("update ledger.pipelines set desired = 'on' returning 1")
-    supervised.wait(lambda: rig.level() and records(rig) == 0)
+    supervised.wait(lambda: rig.done() and records(rig) == 0)
     supervised.wait(lambda: [one.seconds for one in lag(rig)] == [None] * rig.partitions)
     rig.verify()
 

@@ -29,14 +29,14 @@ def test_starts_restarts_adopts_and_drains(supervised: Supervised, rig: Rig, see
     (pid,) = supervised.workers().values()
     os.kill(pid, signal.SIGKILL)
     supervised.wait(lambda: list(supervised.workers().values()) not in ([pid], []))
-    supervised.wait(rig.level)
+    supervised.wait(rig.done)
     assert rig.query("select failures from ledger.restarts") == [(1,)]
 
     (before,) = supervised.workers().items()
     first.kill()
     first.wait()
     rig.produce(seed + 1, 1000)
-    supervised.wait(rig.level)
+    supervised.wait(rig.done)
     second = supervised.start()
     supervised.wait(lambda: b"adopted" in (rig.log_dir / "supervisor-1.log").read_bytes())
     assert list(supervised.workers().items()) == [before]
@@ -85,7 +85,7 @@ def test_killed_again_and_again_leaves_one_worker(supervised: Supervised, rig: R
         process.kill()
         process.wait()
         process = supervised.start()  # at once: the lease of the one before is still in force
-        supervised.wait(rig.level)
+        supervised.wait(rig.done)
     supervised.wait(lambda: supervised.log().count(b"adopted") >= 1 and len(supervised.workers()) == 1)
     assert process.poll() is None
     assert rig.query("select * from ledger.restarts") == []
@@ -111,7 +111,7 @@ def test_killed_right_after_it_started_a_worker(supervised: Supervised, rig: Rig
         supervised.wait(lambda: not children(rig))
     supervised.start()
     rig.produce(seed, 500)
-    supervised.wait(rig.level)
+    supervised.wait(rig.done)
     rig.verify()
 
 
