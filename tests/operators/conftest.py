@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from ledger import Connection, connect
+
+# Random examples of a Hypothesis test: `make soak` runs the full number.
+EXAMPLES = 1_000 if os.environ.get("HEADRACE_SOAK") else 25
+
+
+@pytest.fixture
+def db(database: str) -> Iterator[Connection]:
+    """A connection to a fresh database with an empty ledger."""
+    with connect(database) as connection:
+        yield connection
