@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Header = tuple[str, str | bytes | None]
+from headrace.transactions import Header
 
 Reason = Literal[
     "missing_column",  # fewer values than columns; in JSON: the key is not there

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.errors import UsageError
-from ingestion.batch import Batch, Header
+from headrace.transactions import Header
+from ingestion.batch import Batch
 from ingestion.csv_rows import CsvRows
 from ingestion.errors import FileError
 from ingestion.event_time import EventTimes

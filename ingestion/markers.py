@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingestion.batch import Header
+from headrace.transactions import Header
 from schemas.markers import END_OF_INPUT, EVENT_TIME_HEADER, MARKER_HEADER
 
 

@@ -9,7 +9,8 @@ from functools import cached_property
 
 from headrace.failpoint import Failpoints
 from headrace.settings import Settings
-from ingestion.batch import Batch, Header
+from headrace.transactions import Header
+from ingestion.batch import Batch
 from ingestion.delivery import FileReport, OnProgress, deliver
 from topology import Topic
 
