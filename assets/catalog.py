@@ -15,15 +15,14 @@ from types import ModuleType
 from typing import TypeVar
 
 from headrace.errors import DeclarationError
-from schemas import load as load_schema
 from schemas.avro import did_you_mean
-from topology import Aggregate, Expect, FileSource, Topic
+from topology import Aggregate, Derived, Expect, FileSource, Topic
 from topology.check_expect import Expected, compile_expects
 from topology.compile import compile_pipeline
 from topology.program import PipelineProgram, TableProgram
 
 Declaration = Topic | FileSource | Aggregate | Expect
-_KINDS = ("Topic", "FileSource", "Aggregate", "Expect")
+_KINDS = ("Topic", "FileSource", "Derived", "Aggregate", "Expect")
 _T = TypeVar("_T", Topic, FileSource, Aggregate)
 
 
@@ -74,8 +73,16 @@ def load(package: str = "assets") -> Catalog:
         _check_source(source, paths, places[id(source)])
     for table in tables.values():
         _check_topic(table.name, table.source, topics, places[id(table)])
+        if table.name in topics:
+            place = places[id(topics[table.name])]
+            raise DeclarationError(
+                f'{places[id(table)]}: table "{table.name}" has the name of a topic of {place}; rename it'
+            )
+    for derived in topics.values():
+        if isinstance(derived, Derived):
+            _check_topic(derived.name, derived.source, topics, places[id(derived)])
     pipelines = _compile(topics, tables, places)
-    programs = {table.name: table for pipeline in pipelines.values() for table in pipeline.tables}
+    programs = {table.name: table for pipeline in pipelines.values() for table in pipeline.tables if not table.derived}
     expects = [(place, item) for place, item in found if isinstance(item, Expect)]
     ordered = {name: programs[name] for name in tables}
     return Catalog(topics, sources, ordered, pipelines, compile_expects(expects, ordered), places, files)
@@ -177,30 +184,60 @@ def _check_source(source: FileSource, paths: dict[str, str], place: str) -> None
     other = paths.setdefault(source.path, source.name)
     if other != source.name:
         raise DeclarationError(f'{where}.path: "{source.path}" is read by source "{other}" already; change one')
-    schema = load_schema(source.topic.schema)
+    if isinstance(source.topic, Derived):
+        raise DeclarationError(
+            f"{where}.topic: {source.topic.name} is derived from {source.topic.source.name}, and its worker alone "
+            "writes it; ingest into a Topic"
+        )
+    schema = source.topic.shape
     for name in source.columns:
         if name not in schema.by_name:
             hint = did_you_mean(name, list(schema.by_name))
-            raise DeclarationError(f'{where}.columns: column "{name}" does not exist in {source.topic.schema}{hint}')
+            raise DeclarationError(
+                f'{where}.columns: column "{name}" does not exist in {source.topic.shape_name}{hint}'
+            )
 
 
 def _compile(
     topics: Mapping[str, Topic], tables: Mapping[str, Aggregate], places: Mapping[int, str]
 ) -> dict[str, PipelineProgram]:
-    readers: dict[str, Topic] = {}
+    readers: dict[str, tuple[str, Topic]] = {}
     pipelines: dict[str, PipelineProgram] = {}
+
+    def check_reader(name: str, topic: Topic, where: str) -> None:
+        other_name, other = readers.setdefault(_alike(name), (name, topic))
+        if other is not topic:
+            same = "" if other_name == name else f' as "{other_name}", which is too much alike,'
+            raise DeclarationError(f'{where}: "{name}"{same} reads topic {other.name} already; name another pipeline')
+
+    for maker, group in _makers(topics).items():
+        source, where = group[0].source, {derived.name: places[id(derived)] for derived in group}
+        for derived in group:
+            if derived.source is not source:
+                raise DeclarationError(
+                    f'{places[id(derived)]}: {derived.name}.made_by: "{maker}" makes {group[0].name} from topic '
+                    f"{source.name} already; name another"
+                )
+        check_reader(maker, group[0], f"{where[group[0].name]}: {group[0].name}.made_by")
+        pipelines[maker] = compile_pipeline(maker, source, group, place=places[id(source)], places=where)
     for topic in topics.values():
         name, place = topic.pipeline_name, places[id(topic)]
-        other = readers.setdefault(_alike(name), topic)
-        if other is not topic:
-            same = "" if other.pipeline_name == name else f' as "{other.pipeline_name}", which is too much alike,'
-            raise DeclarationError(
-                f'{place}: {topic.name}.pipeline: "{name}"{same} reads topic {other.name} already;'
-                " name another pipeline"
-            )
+        check_reader(name, topic, f"{place}: {topic.name}.pipeline")
         fed = [table for table in tables.values() if table.source is topic]
         where = {table.name: places[id(table)] for table in fed}
         program = compile_pipeline(name, topic, fed, place=place, places=where)
         if fed:
             pipelines[name] = program
     return pipelines
+
+
+def _makers(topics: Mapping[str, Topic]) -> dict[str, list[Derived]]:
+    """The derived topics of each worker group that makes some; sources before what is made of them."""
+
+    def depth(derived: Derived) -> int:
+        return 1 + depth(derived.source) if isinstance(derived.source, Derived) else 0
+
+    found: dict[str, list[Derived]] = {}
+    for derived in sorted((topic for topic in topics.values() if isinstance(topic, Derived)), key=depth):
+        found.setdefault(derived.maker, []).append(derived)
+    return found

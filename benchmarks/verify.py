@@ -15,7 +15,6 @@ from headrace.errors import Terminal
 from headrace.settings import settings
 from ledger import Connection
 from ledger.reports import accounting, engine
-from schemas import avro
 from schemas.codec import Decoder
 from schemas.registry import Registry
 from topology import Topic
@@ -72,7 +71,7 @@ def log(topic: Topic, expected: pa.Table) -> None:
     """Read the whole topic (read_committed) and hold its records against the exact sums."""
     sums: list[pa.Table] = []
     registry = Registry(settings().need_registry(), settings().registry_config)
-    decoder = Decoder(avro.load(topic.schema), registry.schema)
+    decoder = Decoder(topic.shape, registry.schema)
     for payloads in _payloads(topic):
         decoded = decoder.decode(payloads)
         if decoded.failures:

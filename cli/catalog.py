@@ -30,6 +30,8 @@ def validate(as_json: bool) -> None:
       headrace validate
       HEADRACE_CATALOG=my_package headrace validate --json
     """
+    from topology import Derived
+
     found = load()
     if as_json:
         show_json(
@@ -44,7 +46,12 @@ def validate(as_json: bool) -> None:
     show_table(
         "topics",
         ["topic", "schema", "key", "partitions", "pipeline"],
-        [(t.name, t.schema, t.key, t.partitions, t.pipeline_name) for t in found.topics.values()],
+        [(t.name, t.shape_name, t.key, t.partitions, t.pipeline_name) for t in found.topics.values()],
+    )
+    show_table(
+        "derived topics",
+        ["topic", "from", "key", "only where", "made by"],
+        [(t.name, t.source.name, t.key, t.where, t.maker) for t in found.topics.values() if isinstance(t, Derived)],
     )
     show_table(
         "landing files",

@@ -34,7 +34,8 @@ def _find(name: str) -> PipelineProgram:
 def rebuild(name: str, yes: bool, as_json: bool) -> None:
     """Forget rows and positions of the pipeline's tables and read its topic again from the first kept record.
 
-    Running workers are fenced by it and begin anew. The views are gone until a worker has made them again.
+    Running workers are fenced by it and begin anew. The views are gone until a worker has made them again. Of derived
+    topics the ledger's counts are made again; records go into a topic again only when it was deleted and provisioned.
 
     \b
     Examples:
@@ -46,20 +47,22 @@ def rebuild(name: str, yes: bool, as_json: bool) -> None:
 
     program = _find(name)
     tables = ", ".join(table.name for table in program.tables)
-    if not yes:
+    if not yes and program.derives:
+        click.confirm(f"Forget what the ledger counted of {tables}, and count {program.topic.name} again?", abort=True)
+    elif not yes:
         click.confirm(f"Drop the rows of {tables} and build them anew from {program.topic.name}?", abort=True)
     dropped = remedy.rebuild(program, settings())
     if as_json:
         show_json({"pipeline": name, "dropped": dropped})
     else:
-        click.echo(f"dropped {', '.join(dropped) or 'nothing'}; a worker builds the tables anew: `headrace status`")
+        click.echo(f"dropped {', '.join(dropped) or 'nothing'}; a worker builds them anew: `headrace status`")
 
 
 @pipeline.command()
 @click.argument("name")
 @json_option
 def accept(name: str, as_json: bool) -> None:
-    """Go on from the ledger's rows and positions after Postgres was restored to an older state.
+    """Go on from the ledger's positions: Postgres was restored, or Kafka forgot how far derived topics were made.
 
     Rows and positions are of one transaction, so nothing is counted twice or left out.
 
@@ -69,8 +72,10 @@ def accept(name: str, as_json: bool) -> None:
     """
     from headrace.settings import settings
     from stream_workers import remedy
+    from stream_workers.derive import remedy as derived
 
-    at = remedy.accept(_find(name), settings())
+    program = _find(name)
+    at = derived.accept(program, settings()) if program.derives else remedy.accept(program, settings())
     if as_json:
         show_json({"pipeline": name, "offsets": at})
     else:

@@ -15,7 +15,6 @@ from ingestion.landing import LandingFile
 from ingestion.persistence import persistently
 from ingestion.provision import Report, provision
 from ingestion.topics import TopicIds, refuse_recreated
-from schemas import avro
 from topology import FileSource, Topic
 
 _log = logging.getLogger("ingestion")
@@ -81,7 +80,7 @@ def ingest(
     done: list[FileReport] = []
     failures: list[str] = []
     for source in wanted:
-        schema = avro.load(source.topic.schema)
+        schema = source.topic.shape
         schema_id = report.schema_ids[source.topic.name]
         for path in landing.find(source, settings.landing):
             try:

@@ -20,7 +20,6 @@ from ingestion.generate import batch
 from ingestion.markers import end_of_input
 from ingestion.producer import OPTIONS, explain
 from ingestion.provision import provision
-from schemas import avro
 from schemas.codec import Encoder
 from topology import Topic
 
@@ -61,7 +60,7 @@ def produce(
     """
     if events < 1 or rate < 0 or not 0 <= bad <= 1:
         raise UsageError("produce: events is at least 1, rate at least 0, bad between 0 and 1")
-    schema = avro.load(topic.schema)
+    schema = topic.shape
     if not set(orders.FIELDS) >= {field.name for field in schema.fields}:
         raise UsageError(
             f"produce: {topic.name} is not a topic of orders; use one with the schema orders/order_created.avsc"

@@ -14,7 +14,7 @@ from headrace.settings import Settings
 from ingestion.producer import explain
 from schemas import avro
 from schemas.registry import Registry, subject_of
-from topology import Topic, duration
+from topology import Derived, Topic, duration
 
 _SECONDS = 30.0
 State = Literal["created", "ok", "drift"]
@@ -51,17 +51,20 @@ class Report:
 
 
 def provision(settings: Settings, topics: Sequence[Topic]) -> Report:
-    """Register each topic's schema, then make the topics that are missing.
+    """Register each topic's schema, then make the topics that are missing, with the dead-letter topics of derived ones.
 
     Schemas come first and must be able to read what is in the topic (BACKWARD): `SchemaIncompatible` before anything
     is produced. Differences in partitions or retention are reported as drift; nothing that exists is altered.
     """
     registry = Registry(settings.need_registry(), settings.registry_config)
-    ids = {topic.name: registry.register(subject_of(topic.name), avro.load(topic.schema)) for topic in topics}
+    ids = {topic.name: registry.register(subject_of(topic.name), topic.shape) for topic in topics}
     admin = AdminClient({**settings.kafka(), "log_level": 0})
     try:
         present = set(admin.list_topics(timeout=_SECONDS).topics)
-        created = {topic.name for topic in topics if topic.name not in present and _create(admin, topic)}
+        created = {topic.name for topic in topics if topic.name not in present and _make(admin, topic)}
+        for source in {topic.source.name: topic.source for topic in topics if isinstance(topic, Derived)}.values():
+            if source.dead_letters and source.dead_letters not in present:
+                _create(admin, source.dead_letters, source.partitions, _config(None))
         drift = _drift(admin, [topic for topic in topics if topic.name not in created])
     except KafkaException as error:
         raise explain(error, "Kafka did not provide the topics") from error
@@ -96,14 +99,14 @@ def compare(settings: Settings, topics: Sequence[Topic]) -> dict[str, tuple[str,
 
 def _schema_drift(registry: Registry, topic: Topic) -> list[str]:
     subject = subject_of(topic.name)
-    file = f"schemas/{topic.schema}"
+    file = f"schemas/{topic.schema}" if topic.schema else topic.shape_name
     try:
         latest = registry.latest(subject)
     except SchemaIncompatible as error:
         return [f"{topic.name}: {error}; {file} is declared"]
     if latest is None:
         return [f"{topic.name}: the registry has no {subject}; run `headrace provision` to register {file}"]
-    declared, registered = avro.load(topic.schema), latest.schema
+    declared, registered = topic.shape, latest.schema
     if declared.parsed == registered.parsed:
         return []
     names = dict.fromkeys((*declared.by_name, *registered.by_name))
@@ -119,16 +122,20 @@ def _field(schema: avro.AvroSchema, name: str) -> object:
     return next((field for field in schema.parsed["fields"] if field["name"] == name), None)
 
 
-def _config(topic: Topic) -> dict[str, str]:
-    milliseconds = duration.micros(topic.retention) // 1_000 if topic.retention else -1
+def _config(retention: str | None) -> dict[str, str]:
+    milliseconds = duration.micros(retention) // 1_000 if retention else -1
     return {"retention.ms": str(milliseconds), "cleanup.policy": "delete"}
 
 
-def _create(admin: AdminClient, topic: Topic) -> bool:
-    """Make the topic, with the broker's replication factor; False when somebody else just did."""
-    new = NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=-1, config=_config(topic))
+def _make(admin: AdminClient, topic: Topic) -> bool:
+    return _create(admin, topic.name, topic.partitions, _config(topic.retention))
+
+
+def _create(admin: AdminClient, name: str, partitions: int, config: dict[str, str]) -> bool:
+    """Make a topic, with the broker's replication factor; False when somebody else just did."""
+    new = NewTopic(name, num_partitions=partitions, replication_factor=-1, config=config)
     try:
-        admin.create_topics([new], operation_timeout=_SECONDS)[topic.name].result(_SECONDS)
+        admin.create_topics([new], operation_timeout=_SECONDS)[name].result(_SECONDS)
     except KafkaException as error:
         if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return False
@@ -153,7 +160,7 @@ def _drift(admin: AdminClient, topics: Sequence[Topic]) -> dict[str, list[str]]:
                 f"partitions={partitions}, because keys stay in their partitions only while the number does not change"
             )
         entries: dict[str, ConfigEntry] = configs[resources[topic.name]].result(_SECONDS)
-        for name, declared in _config(topic).items():
+        for name, declared in _config(topic.retention).items():
             present = entries[name].value
             if present != declared:
                 lines.append(

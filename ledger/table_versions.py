@@ -41,6 +41,9 @@ def drop(db: Connection, pipeline: str) -> list[str]:
                     quoting.SQL("delete from ledger.{} where table_version = %s").format(quoting.Identifier(table)),
                     (version,),
                 )
+            if not state_table:  # of a topic; Kafka has its rows
+                db.execute("delete from ledger.table_versions where table_version = %s", (version,))
+                continue
             schema, _, bare = state_table.replace('"', "").partition(".")
             db.execute(quoting.SQL("drop view if exists public.{}").format(quoting.Identifier(name)))
             made = db.execute(

@@ -19,14 +19,19 @@ TOPIC_CHECKS = {
     "workers": "Workers run as the switch says; none stalls, none crashes again and again.",
     "fleet": "The fleet sensor ticks: toggles are obeyed and tables report.",
 }
+MAKERS_SAYS = "Workers that make this topic run as the switch says; none stalls, none crashes again and again."
 _BLOCKING = {"accounting"}
 
 
 def check(program: PipelineProgram) -> AssetChecksDefinition:
-    """The cheap checks of one pipeline: of its tables, and of its workers at the topic."""
+    """The cheap checks of one pipeline: of what it makes, and of its workers."""
     specs = [spec for table in program.tables for spec in _of_table(table)]
     topic = keys.topic_key(program.topic.name)
-    specs += [AssetCheckSpec(name, asset=topic, description=says) for name, says in TOPIC_CHECKS.items()]
+    if program.derives:
+        makers = [keys.program_key(table) for table in program.tables]
+        specs += [AssetCheckSpec(keys.MAKERS, asset=key, description=MAKERS_SAYS) for key in makers]
+    else:
+        specs += [AssetCheckSpec(name, asset=topic, description=says) for name, says in TOPIC_CHECKS.items()]
 
     @dagster_multi_asset_check(name=f"checks_{keys.op_name(program.name)}", specs=specs, can_subset=True)
     def look(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
@@ -41,7 +46,7 @@ def check(program: PipelineProgram) -> AssetChecksDefinition:
 
 
 def _of_table(table: TableProgram) -> list[AssetCheckSpec]:
-    key = keys.table_key(table.name)
+    key = keys.program_key(table)
     return [
         AssetCheckSpec(name, asset=key, description=says, blocking=name in _BLOCKING)
         for name, says in TABLE_CHECKS.items()

@@ -13,6 +13,7 @@ from headrace.settings import settings
 from orchestration import (
     checks,
     code,
+    derived,
     drift_checks,
     files,
     fleet,
@@ -25,7 +26,7 @@ from orchestration import (
     tables,
     topics,
 )
-from topology import Aggregate, FileSource, Topic
+from topology import Aggregate, Derived, FileSource, Topic
 
 
 def build(found: declared.Catalog) -> Definitions:
@@ -34,11 +35,14 @@ def build(found: declared.Catalog) -> Definitions:
     def place(declaration: Topic | FileSource | Aggregate) -> code.Place:
         return code.place(found.file(declaration), declaration.name)
 
-    programs = [(pipeline.name, table) for pipeline in found.pipelines.values() for table in pipeline.tables]
+    programs = [(p.name, table) for p in found.pipelines.values() for table in p.tables if not table.derived]
+    made = [(table, table.derived) for p in found.pipelines.values() for table in p.tables if table.derived]
+    plain = [topic for topic in found.topics.values() if not isinstance(topic, Derived)]
     return Definitions(
         assets=[
             *(files.spec(source, place(source)) for source in found.sources.values()),
-            *(topics.asset(topic, found.sources_of(topic), place(topic)) for topic in found.topics.values()),
+            *(topics.asset(topic, found.sources_of(topic), place(topic)) for topic in plain),
+            *(derived.asset(table, topic, place(topic)) for table, topic in made),
             *(tables.asset(table, pipeline, place(table.table)) for pipeline, table in programs),
         ],
         asset_checks=[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from dagster import AssetKey
@@ -32,8 +33,11 @@ def table(program: TableProgram, seen: Observed, now: datetime) -> list[Verdict]
 
 
 def pipeline(program: PipelineProgram, seen: Observed, now: datetime) -> list[Verdict]:
-    """Verdicts on a pipeline's workers, shown at its topic."""
-    return [workers(program, seen, now), fleet(program, seen.fleet, now)]
+    """Verdicts on a pipeline's workers: shown at the topic that they read, or at the topics that they make."""
+    found = workers(program, seen, now)
+    if program.derives:
+        return [replace(found, asset=keys.program_key(table), check=keys.MAKERS) for table in program.tables]
+    return [found, fleet(program, seen.fleet, now)]
 
 
 def accounting(program: TableProgram, places: Sequence[Place]) -> Verdict:
@@ -210,4 +214,4 @@ def _said(
 
 
 def _table(program: TableProgram) -> AssetKey:
-    return keys.table_key(program.name)
+    return keys.program_key(program)

@@ -6,10 +6,14 @@ import re
 
 from dagster import AssetKey
 
+from topology.program import TableProgram
+
 INGEST = "ingest"  # the job that ingests every topic
 TOPICS = "topics"
 FILES = "landing_files"
 TABLES = "stream_tables"
+DERIVED = "derived_topics"
+MAKERS = "makers"  # the check of the workers that make a derived topic
 
 
 def topic_key(topic: str) -> AssetKey:
@@ -25,6 +29,11 @@ def source_key(source: str) -> AssetKey:
 def table_key(table: str) -> AssetKey:
     """A table in Postgres."""
     return AssetKey(["postgres", table])
+
+
+def program_key(program: TableProgram) -> AssetKey:
+    """What a worker makes: a table, or a derived topic."""
+    return topic_key(program.name) if program.derived else table_key(program.name)
 
 
 def op_name(name: str) -> str:

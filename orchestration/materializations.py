@@ -50,7 +50,7 @@ def table(
     """A table, or one day of it. spans: offsets by partition whose records changed it since it was last reported."""
     lag = judge.lag(program, report.places, report.now).numbers
     return AssetMaterialization(
-        keys.table_key(program.name),
+        keys.program_key(program),
         partition=partition,
         description=f"Reported by the fleet: {report.reason}.",
         metadata={

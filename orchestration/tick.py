@@ -88,7 +88,8 @@ class Tick:
         if why and places and len(self.events) < EVENTS:
             if not pipeline.reason:
                 pipeline.reported_at, pipeline.workers = self._at, workers
-                self.events.append(materializations.topic(program, self._about(places, why)))
+                if not program.derives:  # its topics have reports of their own
+                    self.events.append(materializations.topic(program, self._about(places, why)))
             done = [self._report_table(table, why) for table in program.tables]
             pipeline.reason = "" if all(done) else why
         pipeline.offsets = look.offsets

@@ -9,13 +9,12 @@ from dagster import asset as dagster_asset
 
 from orchestration import code, columns, keys
 from orchestration.landing import FILES_TAG
-from schemas import avro
 from topology import FileSource, Topic
 
 
 def asset(topic: Topic, sources: Sequence[FileSource], declared: code.Place) -> AssetsDefinition:
     """The asset of `topic`."""
-    shape = avro.load(topic.schema)
+    shape = topic.shape
     deps: list[AssetKey] = [keys.source_key(source.name) for source in sources]
 
     @dagster_asset(

@@ -26,6 +26,6 @@ def watch(program: PipelineProgram, cursor: str | None) -> Ticked:
         return Ticked((), cursor, " ".join(str(error).split()))
     fleet, workers = judge.fleet(program, seen.fleet, now), judge.workers(program, seen, now)
     outcome = str(fleet.passed)
-    events = [] if cursor == outcome else [fleet.evaluation()]
+    events = [] if cursor == outcome or program.derives else [fleet.evaluation()]  # shown at the source, by its readers
     says = workers.says if fleet.passed else f"{workers.says}; fleet: {fleet.says}"
     return Ticked(events, outcome, says)

@@ -38,7 +38,7 @@ def commit(
     adopted: dict[str, TableState] = {}
     with db.transaction():
         failpoints.hit(Step.BEGUN)
-        moves = {version: _move(batch, state.tables[version], found) for version, found in sorted(routed.items())}
+        moves = {version: move_of(batch, state.tables[version], found) for version, found in sorted(routed.items())}
         for move in moves.values():
             transaction.advance(db, move)
         failpoints.hit(Step.ADVANCED)
@@ -48,7 +48,7 @@ def commit(
                 if rows.num_rows:
                     _merge(db, failpoints, program, part, batch.shard, rows)
         failpoints.hit(Step.MERGED)
-        dead_letters.record(db, _letters(batch, routed))
+        dead_letters.record(db, letters(batch, routed))
         failpoints.hit(Step.DEAD_LETTERED)
         for version, move in moves.items():
             table = state.tables[version]
@@ -66,7 +66,8 @@ def commit(
     return adopted
 
 
-def _move(batch: Batch, table: TableState, found: Routed) -> transaction.Advance:
+def move_of(batch: Batch, table: TableState, found: Routed) -> transaction.Advance:
+    """How a table moves over the batch."""
     return transaction.Advance(
         table_version=table.version_id,
         shard=batch.shard,
@@ -110,12 +111,13 @@ def _merge(
         raise Poison(program.version_id, f"rejected:{error.sqlstate}", error.diag.message_primary or "") from error
 
 
-def _letters(batch: Batch, routed: Mapping[str, Routed]) -> list[DeadLetter]:
-    letters = []
+def letters(batch: Batch, routed: Mapping[str, Routed]) -> list[DeadLetter]:
+    """The refused records of all tables."""
+    refused = []
     for version, found in routed.items():
         for refusal in found.refusals:
             envelope = batch.envelope(refusal.index)
-            letters.append(
+            refused.append(
                 DeadLetter(
                     topic=batch.topic,
                     partition=batch.partition,
@@ -129,4 +131,4 @@ def _letters(batch: Batch, routed: Mapping[str, Routed]) -> list[DeadLetter]:
                     kafka_timestamp=batch.moment(refusal.index),
                 )
             )
-    return letters
+    return refused

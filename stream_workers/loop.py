@@ -34,9 +34,9 @@ from stream_workers.committing import commit
 from stream_workers.heartbeat import End
 from stream_workers.log import LogAdmin
 from stream_workers.meter import Meter
-from stream_workers.opening import ShardState, open_shard
+from stream_workers.opening import ShardState, TableState, open_shard
 from stream_workers.prefetch import Fetched, Prefetch
-from stream_workers.routing import Forced, Poison, Router
+from stream_workers.routing import Forced, Poison, Routed, Router
 from stream_workers.source import Source
 from stream_workers.steps import Step
 from stream_workers.versions import register
@@ -132,7 +132,7 @@ class Loop:
         start = batch.from_offset
         while start < batch.to_offset:
             behind = {v: t for v, t in state.tables.items() if t.next_offset <= start}
-            ahead = [t.next_offset for t in state.tables.values() if t.next_offset > start]
+            ahead = [edge for edge in state.edges() if edge > start]
             stop = min([batch.to_offset, *ahead])
             self._settle(db, owned, batch.cut(start, stop), sorted(behind), Forced())
             start = stop
@@ -150,7 +150,7 @@ class Loop:
             watermarks = {version: state.tables[version].watermark for version in versions}
             routed = self._router.route(batch, watermarks, forced)
             self.failpoints.hit(Step.ROUTED)
-            adopted = commit(db, self.failpoints, batch, state, self._programs, routed)
+            adopted = self._commit(db, batch, state, routed)
         except Poison as poison:
             if poison.version_id in forced.refused or not batch.records:
                 raise
@@ -164,6 +164,12 @@ class Loop:
             return
         state.tables.update(adopted)
         self.failpoints.hit(Step.ADOPTED)
+
+    def _commit(
+        self, db: Connection, batch: Batch, state: ShardState, routed: Mapping[str, Routed]
+    ) -> dict[str, TableState]:
+        """Make the batch last; returns the table states to adopt."""
+        return commit(db, self.failpoints, batch, state, self._programs, routed)
 
     # -- shards
 
@@ -191,7 +197,7 @@ class Loop:
     def _open(self, db: Connection, shard: int) -> None:
         try:
             register(db, self.program)  # a rebuild has dropped what the start of the process made
-            state, topic_id = open_shard(db, self.kafka, self.program, shard, self.worker)
+            state, topic_id = self._claim(db, shard)
             self.failpoints.hit(Step.CLAIMED)
             source = Source(
                 self.settings,
@@ -213,6 +219,10 @@ class Loop:
         shards.note(db, sorted(state.tables), shard, None)
         self.last_error = None
         log.info("reading %s", fields(topic=state.topic, shard=shard, offset=state.next_offset))
+
+    def _claim(self, db: Connection, shard: int) -> tuple[ShardState, str]:
+        """Claim a shard; its state and the topic's id."""
+        return open_shard(db, self.kafka, self.program, shard, self.worker)
 
     def _trouble(self, db: Connection, shard: int, error: Exception) -> None:
         """Drop the shard and try again later; a person sees why in `headrace status`."""

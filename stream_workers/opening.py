@@ -43,6 +43,10 @@ class ShardState:
         """Where reading goes on: at the table that is furthest behind."""
         return min(table.next_offset for table in self.tables.values())
 
+    def edges(self) -> list[int]:
+        """Offsets at which a batch is cut, because something else is true before than after."""
+        return [table.next_offset for table in self.tables.values()]
+
     @property
     def leader_epoch(self) -> int:
         """Leader epoch of the last consumed record, which lets Kafka find a truncated log."""

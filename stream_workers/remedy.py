@@ -36,8 +36,13 @@ def accept(program: PipelineProgram, settings: Settings) -> dict[int, int]:
     with connect(settings.need_postgres()) as db:
         at = table_versions.positions(db, program.name, program.topic.name)
         born = table_versions.born(db, program.name)
-    group = group_id(program.name)
     offsets = [TopicPartition(program.topic.name, partition, offset, born) for partition, offset in at.items()]
+    set_offsets(settings, group_id(program.name), offsets)
+    return at
+
+
+def set_offsets(settings: Settings, group: str, offsets: list[TopicPartition]) -> None:
+    """Set the offsets of a group that has no members."""
     try:
         admin = AdminClient(settings.kafka())
         admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, offsets)], request_timeout=_TIMEOUT)[
@@ -45,4 +50,3 @@ def accept(program: PipelineProgram, settings: Settings) -> dict[int, int]:
         ].result()
     except KafkaException as error:
         raise ServiceUnavailable(f"Kafka did not take the offsets of group {group}: {error.args[0].str()}") from error
-    return at

@@ -18,6 +18,12 @@ def register(db: Connection, program: PipelineProgram) -> None:
         for table in program.tables:
             live = table_versions.live(db, table.table.name)
             if live is not None and live != table.version_id:
+                if table.derived:
+                    raise DefinitionChanged(
+                        f"{table.name} was made as {live}, the declaration is now {table.version_id}; the topic was"
+                        " left as it is, and nothing is added to it; undo the change, or give the new declaration"
+                        f" another name, or delete the topic and run `headrace pipeline rebuild {program.name}`"
+                    )
                 raise DefinitionChanged(
                     f"{table.table.name} lives as {live}, the declaration is now {table.version_id};"
                     f" its rows were left as they are; undo the change,"
@@ -25,7 +31,8 @@ def register(db: Connection, program: PipelineProgram) -> None:
                 )
             if live is None:
                 for part in table.parts:
-                    db.execute(part.state_ddl.encode())
+                    if part.state_ddl:
+                        db.execute(part.state_ddl.encode())
                 table_versions.add(
                     db,
                     {
@@ -36,4 +43,5 @@ def register(db: Connection, program: PipelineProgram) -> None:
                         "definition": json.dumps(table.definition),
                     },
                 )
-                db.execute(table.view_ddl.encode())
+                if table.view_ddl:
+                    db.execute(table.view_ddl.encode())

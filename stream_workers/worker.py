@@ -19,12 +19,12 @@ from headrace.failpoint import Failpoints
 from headrace.settings import Settings
 from ledger import Connection, connect, workers
 from ledger.connection import WORKER_SESSION
-from schemas import load
 from schemas.codec import Decoder
-from schemas.registry import Registry
+from schemas.registry import Registry, subject_of
 from stream_workers import faults
 from stream_workers.claims import Claims
 from stream_workers.decoding import decoding
+from stream_workers.derive.loop import DeriveLoop
 from stream_workers.heartbeat import Heartbeat
 from stream_workers.log import LogAdmin
 from stream_workers.loop import Loop
@@ -33,6 +33,7 @@ from stream_workers.prefetch import Prefetch
 from stream_workers.versions import register
 from stream_workers.watch import Watch
 from topology.program import PipelineProgram
+from topology.topic import Topic
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +50,11 @@ class Worker:
         self.failpoints = Failpoints(settings.failpoints)
         self.state: workers.State = "starting"
         self.registry = Registry(settings.need_registry(), settings.registry_config)
-        decoder = Decoder(load(program.schema_path), self.registry.schema)
+        decoder = Decoder(program.schema, self.registry.schema)
         kafka = LogAdmin(settings)
         prefetch = Prefetch(decoding(decoder), settings.batch_records, settings.poll_seconds)
-        self.loop = Loop(program, settings, name, self.clock, self.failpoints, kafka, prefetch, Meter())
+        parts = (program, settings, name, self.clock, self.failpoints, kafka, prefetch, Meter())
+        self.loop = DeriveLoop(*parts, register=self._schema_id) if program.derives else Loop(*parts)
         self.watch = Watch(kafka, program, settings.check_seconds, self.loop.positions)
         self.heartbeat = Heartbeat(
             settings.need_postgres(),
@@ -91,6 +93,9 @@ class Worker:
                 log.warning("%s; memory dropped, connecting again", self.loop.last_error)
                 self.loop.drop_all()
                 self.loop.stopping.wait(_RECONNECT_SECONDS)
+
+    def _schema_id(self, topic: Topic) -> int:
+        return self.registry.register(subject_of(topic.name), topic.shape)
 
     def _register(self, db: Connection) -> None:
         try:

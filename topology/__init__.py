@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from topology.aggregate import Aggregate
+from topology.derived import Derived
 from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Aggregate",
     "Between",
+    "Derived",
     "EventTime",
     "Expect",
     "FileSource",

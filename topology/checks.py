@@ -10,7 +10,7 @@ import re
 import zoneinfo
 
 from headrace.errors import DeclarationError
-from schemas.avro import AvroSchema, did_you_mean
+from schemas.avro import AvroSchema, did_you_mean, load
 from topology.aggregate import Aggregate
 from topology.duration import micros
 from topology.state import PLAIN
@@ -18,7 +18,7 @@ from topology.topic import EventTime, Topic
 from topology.window import Tumbling
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _POSTGRES_NAME = 63
 _VERSION_SUFFIX = len("__") + 12 + len("__part")  # of the table's state tables
 _STATE_SUFFIX = len("__count")
@@ -60,20 +60,20 @@ def check_topic(topic: Topic, schema: AvroSchema, place: str) -> None:
         (topic.dead_letters or "x", "dead_letters"),
         (topic.pipeline_name, "pipeline"),
     ):
-        if not _TOPIC_NAME.fullmatch(name):
+        if not TOPIC_NAME.fullmatch(name):
             raise DeclarationError(f'{where}: {what} "{name}" does not fit; use letters, digits, ".", "_" and "-"')
     if topic.partitions < 1:
         raise DeclarationError(f"{where}.partitions: {topic.partitions} is too few; a topic has 1 or more")
-    _check_schema(schema, topic.schema)
-    _check_column(topic.key, schema, topic.schema, f"{where}.key")
-    _check_event_time(topic.event_time, schema, topic.schema, f"{where}.event_time")
+    _check_schema(schema, f"schemas/{topic.schema}" if topic.schema else f"{where}.columns")
+    _check_column(topic.key, schema, topic.shape_name, f"{where}.key")
+    _check_event_time(topic.event_time, schema, topic.shape_name, f"{where}.event_time")
     duration(topic.max_ahead, f"{where}.max_ahead")
     if topic.retention is not None:
         duration(topic.retention, f"{where}.retention")
     if topic.not_before is not None:
         day_micros(topic.not_before, f"{where}.not_before")
     for column in topic.not_finite:
-        _check_column(column, schema, topic.schema, f"{where}.not_finite")
+        _check_column(column, schema, topic.shape_name, f"{where}.not_finite")
         if schema.by_name[column].kind not in {"float", "double"}:
             raise DeclarationError(f'{where}.not_finite: column "{column}" is no float; leave it out')
     for name in topic.require:
@@ -81,16 +81,24 @@ def check_topic(topic: Topic, schema: AvroSchema, place: str) -> None:
             raise DeclarationError(f'{where}.require: name "{name}" does not fit; use letters, digits, "_" and "-"')
 
 
-def _check_schema(schema: AvroSchema, path: str) -> None:
+def schema_of(topic: Topic, place: str) -> AvroSchema:
+    """The schema of a topic's records."""
+    if not topic.schema:
+        return topic.shape
+    try:
+        return load(topic.schema)
+    except DeclarationError as error:
+        raise DeclarationError(f"{place}: {topic.name}.schema: {error}") from error
+
+
+def _check_schema(schema: AvroSchema, place: str) -> None:
     seen: dict[str, str] = {}
     for field in schema.fields:
         other = seen.setdefault(field.name.lower(), field.name)
         if other != field.name:
-            raise DeclarationError(
-                f'schemas/{path}: fields "{other}" and "{field.name}" differ only in case; rename one'
-            )
+            raise DeclarationError(f'{place}: fields "{other}" and "{field.name}" differ only in case; rename one')
         if _FRAME_COLUMN.fullmatch(field.name):
-            raise DeclarationError(f'schemas/{path}: field name "{field.name}" is reserved; rename it')
+            raise DeclarationError(f'{place}: field name "{field.name}" is reserved; rename it')
 
 
 def _check_column(name: str, schema: AvroSchema, path: str, place: str) -> None:
@@ -149,17 +157,20 @@ def check_table(table: Aggregate, topic: Topic, schema: AvroSchema, place: str) 
                 f'{where}.measures: name "{name}" does not fit; a letter, then letters, digits and "_", '
                 f"{limit} at most, not ending in __sum or __count"
             )
-    for name, bound in (("fresh_within", table.fresh_within), ("max_lag", table.max_lag)):
-        if duration(bound, f"{where}.{name}") < 1_000_000:
-            raise DeclarationError(
-                f'{where}.{name}: "{bound}" is less than a second; ticks come every 5 s, give it more'
-            )
+    bound(table.fresh_within, f"{where}.fresh_within")
+    bound(table.max_lag, f"{where}.max_lag")
     _check_window(table, topic, where)
+
+
+def bound(text: str, place: str) -> None:
+    """A duration that ticks of the fleet can judge."""
+    if duration(text, place) < 1_000_000:
+        raise DeclarationError(f'{place}: "{text}" is less than a second; ticks come every 5 s, give it more')
 
 
 def check_key(name: str, table: Aggregate, topic: Topic, schema: AvroSchema, place: str) -> None:
     """A group column: it exists, and equal values of it are equal bytes."""
-    _check_column(name, schema, topic.schema, place)
+    _check_column(name, schema, topic.shape_name, place)
     kind = schema.by_name[name].kind
     if kind in {"float", "double", "bytes"}:
         raise DeclarationError(f'{place}: column "{name}" is {kind}, which makes no groups; use a text, number or date')

@@ -7,16 +7,18 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headrace.errors import DeclarationError
-from schemas import AvroSchema, load
+from schemas import AvroSchema
 from topology import checks, postgres, route
 from topology.aggregate import Aggregate
+from topology.derived import Derived
+from topology.derived_compile import check as check_derived
+from topology.derived_compile import compile_derived, source_rules
 from topology.duck import quoted, version
-from topology.expression import Expression, Measure, measure, row_expression
+from topology.expression import Expression, Measure, measure
 from topology.program import Column, Part, PipelineProgram, TableProgram
 from topology.state import Kept, State, keep
 from topology.topic import Topic
-from topology.types import Types, refuse_unstable
+from topology.types import Types, condition, refuse_unstable
 
 _LAYOUT = 1  # of state tables; part of every table's version
 
@@ -24,29 +26,26 @@ _LAYOUT = 1  # of state tables; part of every table's version
 def compile_pipeline(
     name: str,
     topic: Topic,
-    tables: Sequence[Aggregate],
+    tables: Sequence[Aggregate | Derived],
     *,
     place: str,
     places: Mapping[str, str] | None = None,
 ) -> PipelineProgram:
-    """The program of the tables fed by one topic.
+    """The program of the tables fed by one topic, or of the topics derived from it.
 
     place: file named in errors; places: files of the tables (by name) that are declared elsewhere. Raises
     `DeclarationError`, one line that names file, declaration, column and remedy.
     """
-    schema = _schema(topic, place)
+    schema = checks.schema_of(topic, place)
     checks.check_topic(topic, schema, place)
     compiler = _Compiler(topic, schema, place)
     for table in tables:
-        compiler.add(table, (places or {}).get(table.name, place))
+        where = (places or {}).get(table.name, place)
+        if isinstance(table, Derived):
+            compiler.derive(table, where)
+        else:
+            compiler.add(table, where)
     return compiler.program(name)
-
-
-def _schema(topic: Topic, place: str) -> AvroSchema:
-    try:
-        return load(topic.schema)
-    except DeclarationError as error:
-        raise DeclarationError(f"{place}: {topic.name}.schema: {error}") from error
 
 
 class _Compiler:
@@ -76,7 +75,7 @@ class _Compiler:
         return PipelineProgram(
             name=name,
             topic=self._topic,
-            schema_path=self._topic.schema,
+            schema_path=self._topic.shape_name,
             schema=self._schema,
             tables=tuple(self._tables),
             route_sql=route.route_sql(of, self._tried, self._routes),
@@ -85,6 +84,22 @@ class _Compiler:
             counts_sql=route.counts_sql(prefixes),
             reasons_sql=route.reasons_sql(prefixes),
         )
+
+    def derive(self, derived: Derived, place: str) -> None:
+        """Check and compile one derived topic."""
+        check_derived(derived, place)
+        rules = source_rules(self._topic, self._require, self._max_ahead, self._not_before)
+        found, program = compile_derived(derived, self._schema, f"t{len(self._tables)}_", self, rules, place)
+        self._routes.append(found)
+        self._tables.append(program)
+
+    def attempt(self, expression: Expression, place: str) -> route.Tried:
+        """The expression among those evaluated for every record."""
+        return self._tried[self._try(expression, place)]
+
+    def condition(self, sql: str, place: str) -> Expression:
+        """`sql` as a condition over one record."""
+        return self._condition(sql, place)
 
     def add(self, table: Aggregate, place: str) -> None:
         """Check and compile one table."""
@@ -141,7 +156,7 @@ class _Compiler:
         found = {}
         for name, text in table.measures.items():
             where = f"{place}: {table.name}.measures.{name}"
-            parsed = measure(text, self._schema, self._topic.schema, where)
+            parsed = measure(text, self._schema, self._topic.shape_name, where)
             tried = None
             if parsed.over is not None:
                 refuse_unstable(parsed.over, where)
@@ -206,14 +221,7 @@ class _Compiler:
         return Column(name, duck_type, pg_type)
 
     def _condition(self, text: str, place: str) -> Expression:
-        expression = row_expression(text, self._schema, self._topic.schema, place)
-        refuse_unstable(expression, place)
-        found = self._types.of(expression, place)
-        if found != "BOOLEAN":
-            raise DeclarationError(
-                f'{place}: "{text}" is {found}, a condition is true or false; compare it with something'
-            )
-        return expression
+        return condition(text, self._schema, self._topic.shape_name, self._types, place)
 
     def _try(self, expression: Expression, place: str = "") -> int:
         """Index of the expression among those evaluated for every record."""

@@ -91,6 +91,20 @@ def row_expression(text: str, schema: AvroSchema, schema_path: str, place: str) 
     return _checked(text, tokens, schema, schema_path, place)
 
 
+def falls_back(expression: Expression) -> bool:
+    """Whether it is a coalesce that ends in a literal, and so never null."""
+    node = sqlglot.parse_one(expression.canonical, read="duckdb")
+    last = node.expressions[-1] if isinstance(node, exp.Coalesce) and node.expressions else None
+    return isinstance(last, exp.Literal | exp.Boolean)
+
+
+def substituted(text: str, values: Mapping[str, str], schema: AvroSchema, schema_path: str, place: str) -> str:
+    """`text` over one record of `schema`, as SQL with each column replaced by its value's SQL."""
+    expression = row_expression(text, schema, schema_path, place)
+    node = _parse(text, place)
+    return _with_columns(text, node, {name: f"({values[name]})" for name in expression.columns})
+
+
 def measure(text: str, schema: AvroSchema, schema_path: str, place: str) -> Measure:
     """`text` as one mergeable aggregate over a row expression; raises `DeclarationError` starting with `place`."""
     tokens = _tokens(text, place)
@@ -224,9 +238,13 @@ def _check_names(node: Any, names: Sequence[str], where: str, place: str) -> Non
 
 def _quote_columns(text: str, node: Any) -> str:
     """The text with its column names quoted, and nothing else changed."""
+    return _with_columns(text, node, {c.name: quoted(c.name) for c in node.find_all(exp.Column)})
+
+
+def _with_columns(text: str, node: Any, written: Mapping[str, str]) -> str:
     spots = {(c.this.meta["start"], c.this.meta["end"], c.name) for c in node.find_all(exp.Column)}
     for start, end, name in sorted(spots, reverse=True):
-        text = f"{text[:start]}{quoted(name)}{text[end + 1 :]}"
+        text = f"{text[:start]}{written[name]}{text[end + 1 :]}"
     return text
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from schemas.avro import AvroSchema
 from topology import texts
 from topology.aggregate import Aggregate
+from topology.derived import Derived
 from topology.topic import Topic
 
 if TYPE_CHECKING:
@@ -65,11 +66,12 @@ class TableProgram:
     """One table: its version, the parts that keep its state, and the view people read.
 
     version: 12 hex digits over the declaration's meaning. prefix: of its columns in `routed` (`t0_`, ...). parts: the
-    first has the table's keys; its rows say which windows a batch touches. columns: of the view, in order. lineage:
+    first has the table's keys; its rows say which windows a batch touches; a derived topic has one, whose rows are its
+    records. columns: of the view, in order. lineage:
     source columns of each column of the view. definition: what the version is made of.
     """
 
-    table: Aggregate
+    table: Aggregate | Derived
     prefix: str
     version: str
     parts: tuple[Part, ...]
@@ -102,6 +104,11 @@ class TableProgram:
         """Whether the table has time windows (and with them days, partitions and generations)."""
         return self.window_micros is not None
 
+    @property
+    def derived(self) -> Derived | None:
+        """The topic that this is, where it is no table."""
+        return self.table if isinstance(self.table, Derived) else None
+
 
 @dataclass(frozen=True)
 class PipelineProgram:
@@ -130,6 +137,11 @@ class PipelineProgram:
     key_texts: Mapping[str, int]
     counts_sql: str
     reasons_sql: str
+
+    @property
+    def derives(self) -> bool:
+        """Whether its workers make topics of the topic and no tables."""
+        return any(table.derived for table in self.tables)
 
     def route(self, frame: pa.RecordBatch) -> str:
         """The cheapest SQL that makes `routed` from this frame."""

@@ -30,7 +30,10 @@ class TextCheck:
 
 @dataclass(frozen=True)
 class TableRoute:
-    """What decides a record's fate in one table. measures: each measure's name and the index of its expression."""
+    """What decides a record's fate in one table. measures: each measure's name and the index of its expression.
+
+    reasons: further conditions, in terms of the CTE `tried`, with the reasons for refusing a record.
+    """
 
     prefix: str
     null_keys: tuple[str, ...]
@@ -38,6 +41,7 @@ class TableRoute:
     measures: tuple[tuple[str, int], ...]
     where: int | None
     window_micros: int | None
+    reasons: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,7 @@ def _table_columns(table: TableRoute, tried: Sequence[Tried], keys_fit: bool) ->
     reasons += [(tried[index].failed, f"expression:{failing[index]}") for index in sorted(failing)]
     if table.where is not None and tried[table.where].can_fail:
         reasons.append((tried[table.where].failed, "expression:where"))
+    reasons += table.reasons
     reason = _case([("_topic_reason IS NOT NULL", None), *reasons]) if reasons else "CAST(NULL AS VARCHAR)"
     columns = [f"{reason} AS {table.prefix}reason"]
     columns.append(f"{'TRUE' if table.where is None else tried[table.where].value} AS {table.prefix}where")

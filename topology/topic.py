@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from schemas.avro import AvroSchema
 
 TimeFormat = Literal["iso8601", "ms", "us", "s"]
 
@@ -52,3 +55,15 @@ class Topic:
     def pipeline_name(self) -> str:
         """Name of the worker group that reads this topic."""
         return self.pipeline or self.name
+
+    @property
+    def shape(self) -> AvroSchema:
+        """The schema of its records; raises `DeclarationError`."""
+        from schemas.avro import load
+
+        return load(self.schema)
+
+    @property
+    def shape_name(self) -> str:
+        """What errors call the schema."""
+        return self.schema

@@ -9,7 +9,7 @@ import duckdb
 from headrace.errors import DeclarationError
 from schemas import AvroSchema
 from topology.duck import connect, quoted
-from topology.expression import NOT_THE_RECORD, Expression
+from topology.expression import NOT_THE_RECORD, Expression, row_expression
 
 _DUCK_TYPES = {
     "string": "VARCHAR",
@@ -60,6 +60,16 @@ def _stability() -> dict[str, str]:
         "WHERE function_type = 'scalar' AND stability <> 'CONSISTENT'"
     )
     return dict(rows.fetchall())
+
+
+def condition(text: str, schema: AvroSchema, schema_name: str, types: Types, place: str) -> Expression:
+    """`text` as a condition over one record; raises `DeclarationError` starting with `place`."""
+    expression = row_expression(text, schema, schema_name, place)
+    refuse_unstable(expression, place)
+    found = types.of(expression, place)
+    if found != "BOOLEAN":
+        raise DeclarationError(f'{place}: "{text}" is {found}, a condition is true or false; compare it with something')
+    return expression
 
 
 def refuse_unstable(expression: Expression, place: str) -> None:

@@ -13,7 +13,6 @@ from headrace.settings import Settings
 from ingestion import generate, orders
 from ingestion.delivery import FileReport
 from ingestion.records import ingest_records
-from schemas import avro
 from topology import Topic
 
 _BROKEN_EACH = 3
@@ -57,9 +56,7 @@ def make(folder: Path, events: int, days: int, bad: float, seed: int, stage: Sta
 
 def send_broken(topic: Topic, schema_id: int, settings: Settings) -> FileReport:
     """Send records that no file can hold straight to the topic, once."""
-    records = generate.broken_records(
-        avro.load(topic.schema), schema_id, partitions=topic.partitions, each=_BROKEN_EACH
-    )
+    records = generate.broken_records(topic.shape, schema_id, partitions=topic.partitions, each=_BROKEN_EACH)
     return ingest_records(topic, records, "demo: broken records", settings)
 
 

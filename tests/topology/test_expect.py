@@ -98,10 +98,11 @@ def test_names_are_there_once() -> None:
 
 
 def test_checks_of_two_tables_do_not_read_alike() -> None:
-    programs = {one.name: one for one in program(table(name="sales"), table(name="sales_of")).tables}
+    sales, sales_of = table(name="sales"), table(name="sales_of")
+    programs = {one.name: one for one in program(sales, sales_of).tables}
     expects = [
-        ("assets/orders.py", Expect(programs["sales"].table, critical={"of_known": NotNull("total")})),
-        ("assets/orders.py", Expect(programs["sales_of"].table, critical={"known": NotNull("total")})),
+        ("assets/orders.py", Expect(sales, critical={"of_known": NotNull("total")})),
+        ("assets/orders.py", Expect(sales_of, critical={"known": NotNull("total")})),
     ]
     with pytest.raises(DeclarationError, match=r'"known" reads like a check of table sales \(sales_of_known\); rename'):
         compile_expects(expects, programs)
@@ -122,8 +123,9 @@ def test_the_key_of_records_is_looked_for_in_the_rows_as_stored() -> None:
     assert "s.shard" in one.relation
     message = refused(PER_CUSTOMER, critical={"once": Unique("customerId", "total")})
     assert 'write Unique("customerId")' in message
-    (windowed,) = program(table(window=Tumbling("1 hour"))).tables
-    declared = Expect(windowed.table, critical={"once": Unique("customerId", "windowStart"), "x": Unique("customerId")})
+    hourly = table(window=Tumbling("1 hour"))
+    (windowed,) = program(hourly).tables
+    declared = Expect(hourly, critical={"once": Unique("customerId", "windowStart"), "x": Unique("customerId")})
     once, view = compile_expects([("assets/orders.py", declared)], {windowed.name: windowed})[windowed.name]
     assert once.stored and "s.gen = coalesce(g.gen, 0)" in once.relation and f"'{windowed.version_id}'" in once.relation
     assert not view.stored

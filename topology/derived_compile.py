@@ -1,0 +1,167 @@
+"""A derived topic -> how its records are routed and made: a table's program whose rows are the records.
+
+Row expressions run in DuckDB, as for tables: `x<index>` of `routed` where one is more than a column of the source. The
+rows have the columns of the schema, then `_key` VARCHAR and `_ts` BIGINT, the Kafka timestamp of the source's record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from headrace.errors import DeclarationError
+from schemas.avro import AvroSchema
+from topology import checks
+from topology.derived import Derived
+from topology.derived_schema import check_declared, copied, expression_of, schema_of
+from topology.duck import quoted, text
+from topology.expression import Expression, substituted
+from topology.program import Column, Part, TableProgram
+from topology.route import TableRoute, Tried
+from topology.topic import Topic
+from topology.types import Types, condition
+
+KEY, TIMESTAMP = "_key", "_ts"
+_KEYS = {"string", "enum", "int", "long", "date"}
+
+
+class Tries(Protocol):
+    """What evaluates each distinct expression of a pipeline once."""
+
+    def attempt(self, expression: Expression, place: str) -> Tried:
+        """The expression among those evaluated for every record."""
+        ...
+
+    def condition(self, sql: str, place: str) -> Expression:
+        """`sql` as a condition over the source's record."""
+        ...
+
+
+def check(derived: Derived, place: str) -> None:
+    """Everything of a derived topic, its columns included; raises `DeclarationError`."""
+    where = f"{place}: {derived.name}"
+    source = derived.source
+    made = schema_of(derived, place)
+    if derived.schema:
+        check_declared(derived, checks.schema_of(derived, place), made, where)
+    if not derived.event_time.column:
+        raise DeclarationError(
+            f'{where}.columns: no column is the source\'s event time; add "{source.event_time.column}": '
+            f'"{source.event_time.column}", or declare event_time'
+        )
+    checks.check_topic(derived, derived.shape, place)
+    kind = derived.shape.by_name[derived.key].kind
+    if kind not in _KEYS:
+        raise DeclarationError(
+            f'{where}.key: "{derived.key}" is {kind}, no record key; cast it in columns, as in cast(... as varchar)'
+        )
+    if not checks.TOPIC_NAME.fullmatch(derived.maker):
+        raise DeclarationError(
+            f'{where}.made_by: "{derived.maker}" does not fit; use letters, digits, ".", "_" and "-"'
+        )
+    if source.dead_letters is None:
+        raise DeclarationError(
+            f"{where}: its source {source.name} has no dead_letters, the topic for records that cannot be taken; "
+            f'declare it in the Topic, as in dead_letters="failed-{source.name}"'
+        )
+    for name, bound in (("fresh_within", derived.fresh_within), ("max_lag", derived.max_lag)):
+        checks.bound(bound, f"{where}.{name}")
+
+
+def compile_derived(
+    derived: Derived, source: AvroSchema, prefix: str, tries: Tries, topic: dict[str, Any], place: str
+) -> tuple[TableRoute, TableProgram]:
+    """How a checked derived topic is made. topic: the meaning of the source's own rules, for the version."""
+    where = f"{place}: {derived.name}"
+    expressions = {name: expression_of(derived, name, source, where) for name in derived.columns}
+    tried = {name: tries.attempt(one, f"{where}.columns.{name}") for name, one in expressions.items()}
+    rejecting = None
+    if derived.where is not None:
+        rejecting = tries.attempt(tries.condition(derived.where, f"{where}.where"), f"{where}.where")
+    values = {name: one.value for name, one in tried.items()}
+    route = TableRoute(
+        prefix=prefix,
+        null_keys=(),
+        texts=(),
+        measures=tuple((name, tried[name].index) for name, one in expressions.items() if copied(one, source) is None),
+        where=rejecting.index if rejecting else None,
+        window_micros=None,
+        reasons=tuple(_reasons(derived, tried, values, where)),
+    )
+    outputs = {
+        name: f"f.{quoted(one.columns[0])}" if copied(one, source) else f"r.x{tried[name].index}"
+        for name, one in expressions.items()
+    }
+    definition = {
+        "derived": derived.name,
+        "topic": derived.source.name,
+        "columns": {name: one.canonical for name, one in expressions.items()},
+        "schema": derived.shape.parsed,
+        "key": derived.key,
+        "where": rejecting.expression.canonical if rejecting else None,
+        "require": dict(derived.require),
+        "partitions": derived.partitions,
+        "source": topic,
+    }
+    canonical = json.dumps(definition, sort_keys=True, separators=(",", ":"))
+    program = TableProgram(
+        table=derived,
+        prefix=prefix,
+        version=hashlib.sha256(canonical.encode()).hexdigest()[:12],
+        parts=(Part("", "", _rows_sql(derived, outputs, prefix), "", "", ()),),
+        key=(),
+        states=(),
+        columns=tuple(Column(field.name, str(field.kind), "") for field in derived.shape.fields),
+        window_micros=None,
+        lateness_micros=0,
+        view_ddl="",
+        lineage={name: one.columns for name, one in expressions.items()},
+        definition=definition,
+    )
+    return route, program
+
+
+def _reasons(
+    derived: Derived, tried: dict[str, Tried], values: dict[str, str], where: str
+) -> Sequence[tuple[str, str]]:
+    """Why a record that every expression takes is refused nevertheless."""
+    shape, source = derived.shape, derived.source.shape
+    found = []
+    for field in shape.fields:
+        if field.kind != "enum":
+            continue
+        same = copied(tried[field.name].expression, source)
+        if same is None or not set(same.symbols) <= set(field.symbols) or same.kind != "enum":
+            symbols = ", ".join(map(text, field.symbols))
+            found.append((f"{values[field.name]} NOT IN ({symbols})", f"not_in_enum:{field.name}"))
+    if shape.by_name[derived.key].nullable:
+        found.append((f"{values[derived.key]} IS NULL", f"null_key:{derived.key}"))
+    for name, rule in derived.require.items():
+        place = f"{where}.require.{name}"
+        condition(rule, shape, derived.shape_name, Types(shape), place)
+        sql = substituted(rule, values, shape, derived.shape_name, place)
+        found.append((f"TRY({sql}) IS NOT TRUE", f"require:{name}"))
+    return found
+
+
+def _rows_sql(derived: Derived, outputs: dict[str, str], prefix: str) -> str:
+    columns = [f"{outputs[field.name]} AS {quoted(field.name)}" for field in derived.shape.fields]
+    columns += [f"CAST({outputs[derived.key]} AS VARCHAR) AS {KEY}", f"f._ts AS {TIMESTAMP}"]
+    names = ",\n    ".join(columns)
+    return f"SELECT {names}\nFROM frame AS f POSITIONAL JOIN routed AS r\nWHERE r.{prefix}applied"
+
+
+def source_rules(
+    topic: Topic, require: Sequence[tuple[str, Expression]], max_ahead: int, not_before: int | None
+) -> dict[str, Any]:
+    """What of the source decides which records are valid."""
+    when = topic.event_time
+    return {
+        "event_time": [when.column, when.format, when.zone],
+        "require": [[name, one.canonical] for name, one in require],
+        "max_ahead": max_ahead,
+        "not_before": not_before,
+        "not_finite": sorted(topic.not_finite),
+    }
