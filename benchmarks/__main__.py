@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.place import Place
     from benchmarks.result import Result, Run
 
-NAMES = ("tumbling", "tumbling-2", "tumbling-1p", "ingest-csv")
+NAMES = ("tumbling", "tumbling-2", "tumbling-1p", "derived", "ingest-csv")
 RECORDS = 10_000_000
 _BUDGET_SECONDS = 660.0  # the runs end within 12 minutes: a run that would not is left out, and the report says so
 
@@ -75,6 +75,7 @@ def bench(report: Path | None, only: tuple[str, ...], records: int, runs: int, p
 
 def _benchmarks() -> list[Benchmark]:
     from benchmarks.catalog import orders
+    from benchmarks.derived import Deriving
     from benchmarks.ingest import Ingest
     from benchmarks.tumbling import Tumbling
 
@@ -82,6 +83,7 @@ def _benchmarks() -> list[Benchmark]:
         Tumbling("tumbling", orders.product_minutes, workers=1),
         Tumbling("tumbling-2", orders.product_minutes, workers=2),
         Tumbling("tumbling-1p", orders.product_minutes_1p, workers=1),
+        Deriving("derived", orders.by_product),
         Ingest("ingest-csv", orders.orders_csv),
     ]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from topology import Aggregate, EventTime, FileSource, Topic, Tumbling
+from topology import Aggregate, Derived, EventTime, FileSource, Topic, Tumbling
 
 RECORDS = int(os.environ.get("HEADRACE_BENCH_RECORDS") or 10_000_000)
 ROWS = min(RECORDS, 3_000_000)  # of the CSV file: enough for 20 seconds, and three runs fit into the time
@@ -47,6 +47,20 @@ ingested = _topic("ingested", 4, "bench-ingested")
 
 product_minutes = _table("product_minutes", orders)
 product_minutes_1p = _table("product_minutes_1p", orders_1p)
+
+by_product = Derived(
+    f"bench-by-product-{RECORDS}",
+    source=orders,
+    key="productId",
+    columns={
+        "productId": "productId",
+        "orderId": "orderId",
+        "orderTimestamp": "orderTimestamp",
+        "orderAmount": "orderAmount",
+        "cents": "cast(round(orderAmount * 100) as bigint)",
+    },
+    description="Orders by product.",
+)
 
 orders_csv = FileSource(
     "orders_csv", topic=ingested, path=f"orders-{ROWS}.csv", format="csv", description="A large export of a shop."
