@@ -22,7 +22,7 @@ from ingestion.json_rows import JsonRows
 from ingestion.lines import LineFile, Offsets
 from ingestion.rows import RowReader
 from schemas.avro import AvroSchema
-from schemas.codec import Encoder
+from schemas.formats import encoder
 from topology import FileSource
 
 _Stamp = tuple[int, int, int, int]
@@ -85,9 +85,9 @@ class LandingFile:
             reader = self._reader(lines)
             header = lines.consumed
             lines.consume(position)
-            encoder = Encoder()
+            writer = encoder(self.source.topic.format)
             while (rows := reader.take(most)) is not None:
-                values = encoder.encode(self.schema, self.schema_id, rows.frame)
+                values = writer.encode(self.schema, self.schema_id, rows.frame)
                 key = rows.frame.column(topic.key)
                 keys = key if pa.types.is_string(key.type) else pc.cast(key, pa.string())
                 yield Batch(

@@ -20,7 +20,7 @@ from ingestion.generate import batch
 from ingestion.markers import end_of_input
 from ingestion.producer import OPTIONS, explain
 from ingestion.provision import provision
-from schemas.codec import Encoder
+from schemas.formats import encoder
 from topology import Topic
 
 _PER_SECOND = 5  # transactions: a record is visible to readers after about this part of a second
@@ -78,7 +78,7 @@ def produce(
                 count = min(most, events - sent)
                 made = _now(orders.make(sent, count, clock.now().date(), seed=seed, bad=0.0), clock)
                 _spoil(made, sent, bad, counted)
-                values = Encoder().encode(schema, schema_id, batch(made, schema)).to_pylist()
+                values = encoder(topic.format).encode(schema, schema_id, batch(made, schema)).to_pylist()
                 sent += count
                 sender.send(made.columns[1], values, _micros(clock) if sent == events else None)
                 if progress:

@@ -38,7 +38,7 @@ class Report:
 
     @property
     def schema_ids(self) -> Mapping[str, int]:
-        """The id of each topic's schema in the registry."""
+        """The id of each topic's schema in the registry, 0 for a JSON topic."""
         return {topic.name: topic.schema_id for topic in self.topics}
 
     @property
@@ -57,7 +57,9 @@ def provision(settings: Settings, topics: Sequence[Topic]) -> Report:
     is produced. Differences in partitions or retention are reported as drift; nothing that exists is altered.
     """
     registry = Registry(settings.need_registry(), settings.registry_config)
-    ids = {topic.name: registry.register(subject_of(topic.name), topic.shape) for topic in topics}
+    ids = {topic.name: 0 for topic in topics if topic.format == "json"}
+    framed = [topic for topic in topics if topic.format == "avro"]
+    ids |= {topic.name: registry.register(subject_of(topic.name), topic.shape) for topic in framed}
     admin = AdminClient({**settings.kafka(), "log_level": 0})
     try:
         present = set(admin.list_topics(timeout=_SECONDS).topics)
@@ -98,6 +100,8 @@ def compare(settings: Settings, topics: Sequence[Topic]) -> dict[str, tuple[str,
 
 
 def _schema_drift(registry: Registry, topic: Topic) -> list[str]:
+    if topic.format == "json":
+        return []  # the registry knows nothing of it
     subject = subject_of(topic.name)
     file = f"schemas/{topic.schema}" if topic.schema else topic.shape_name
     try:

@@ -29,7 +29,7 @@ def asset(program: TableProgram, derived: Derived, declared: code.Place) -> Asse
         key=keys.topic_key(derived.name),
         deps=[source],
         group_name=keys.DERIVED,
-        kinds={"kafka", "avro"},
+        kinds={"kafka", derived.format},
         owners=list(derived.owners),
         description=derived.description or f"Kafka topic {derived.name}, made from {derived.source.name}.",
         freshness_policy=FreshnessPolicy.time_window(fail_window=fresh, warn_window=fresh * 2 / 3),

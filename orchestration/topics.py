@@ -21,7 +21,7 @@ def asset(topic: Topic, sources: Sequence[FileSource], declared: code.Place) -> 
         key=keys.topic_key(topic.name),
         deps=deps,
         group_name=keys.TOPICS,
-        kinds={"kafka", "avro"},
+        kinds={"kafka", topic.format},
         owners=list(topic.owners),
         pool=f"ingest_{keys.op_name(topic.name)}",  # limit 1 (dagster.yaml): two runs of a topic wait for each other
         description=topic.description or f"Kafka topic {topic.name}.",

@@ -19,7 +19,19 @@ from schemas.avro import AvroSchema
 from schemas.engines import HEADER, Engine, Fastavro, Malformed, Pyruhvro
 from schemas.resolve import Alignment, align
 
-Reason = Literal["empty_value", "no_magic_byte", "unknown_schema_id", "incompatible_schema", "undecodable"]
+Reason = Literal[
+    "empty_value",
+    "no_magic_byte",
+    "unknown_schema_id",
+    "incompatible_schema",
+    "undecodable",
+    "not_utf8",  # from here on of JSON, named as for files
+    "bad_json",
+    "missing_column",
+    "missing_value",
+    "wrong_type",
+    "bad_enum",
+]
 
 _FAST, _SLOW = Pyruhvro(), Fastavro()
 _FEW = 16  # so few records are looked at one by one: a call for a batch costs as much as eight single records

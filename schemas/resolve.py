@@ -74,7 +74,7 @@ def align(writer: AvroSchema, reader: AvroSchema) -> Alignment:
 def _default(field: Field) -> _Column:
     if not field.has_default:
         raise SchemaIncompatible(f'field "{field.name}" was not written and has no default in the reader\'s schema')
-    value = _default_value(field)
+    value = default_value(field)
 
     def column(batch: pa.RecordBatch) -> pa.Array:
         return pa.repeat(value, batch.num_rows)
@@ -82,7 +82,8 @@ def _default(field: Field) -> _Column:
     return column
 
 
-def _default_value(field: Field) -> pa.Scalar[Any]:
+def default_value(field: Field) -> pa.Scalar[Any]:
+    """The field's default; raises `SchemaIncompatible` when it is no value of the field."""
     value = field.default
     if value is not None and field.kind in {"bytes", "decimal"}:
         data = str(value).encode("latin-1")  # Avro writes bytes in JSON as the code points 0-255

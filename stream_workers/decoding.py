@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from schemas.codec import Decoder, Failure
+from schemas.codec import Failure
+from schemas.formats import Decodes
 from stream_workers.batch import Batch
 
 
-def decoding(decoder: Decoder) -> Callable[[Batch], Batch]:
+def decoding(decoder: Decodes) -> Callable[[Batch], Batch]:
     """The step that fills `frame` and `failures` of a batch."""
 
     def decode(batch: Batch) -> Batch:

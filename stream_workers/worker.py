@@ -19,7 +19,7 @@ from headrace.failpoint import Failpoints
 from headrace.settings import Settings
 from ledger import Connection, connect, workers
 from ledger.connection import WORKER_SESSION
-from schemas.codec import Decoder
+from schemas import formats
 from schemas.registry import Registry, subject_of
 from stream_workers import faults
 from stream_workers.claims import Claims
@@ -50,7 +50,7 @@ class Worker:
         self.failpoints = Failpoints(settings.failpoints)
         self.state: workers.State = "starting"
         self.registry = Registry(settings.need_registry(), settings.registry_config)
-        decoder = Decoder(program.schema, self.registry.schema)
+        decoder = formats.decoder(program.topic.format, program.schema, self.registry.schema)
         kafka = LogAdmin(settings)
         prefetch = Prefetch(decoding(decoder), settings.batch_records, settings.poll_seconds)
         parts = (program, settings, name, self.clock, self.failpoints, kafka, prefetch, Meter())
@@ -95,11 +95,12 @@ class Worker:
                 self.loop.stopping.wait(_RECONNECT_SECONDS)
 
     def _schema_id(self, topic: Topic) -> int:
-        return self.registry.register(subject_of(topic.name), topic.shape)
+        return self.registry.register(subject_of(topic.name), topic.shape) if topic.format == "avro" else 0
 
     def _register(self, db: Connection) -> None:
         try:
-            self.registry.need_schemas()
+            if self.program.topic.format == "avro":
+                self.registry.need_schemas()
             register(db, self.program)
         except Terminal as error:
             self.state, self.loop.last_error = "failed", str(error)

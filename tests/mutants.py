@@ -57,8 +57,29 @@ MUTANTS = (
     ),
     Mutant(
         "lost-dead-letter",
-        ((_COMMIT, "_letters(batch, routed))", "_letters(batch, routed)[1:])"),),
+        ((_COMMIT, "letters(batch, routed))", "letters(batch, routed)[1:])"),),
         f"{_WORKERS}/test_pipeline.py::test_every_record_has_one_fate_and_the_tables_are_exact",
+    ),
+    Mutant(
+        "derived-produced-again",
+        (("stream_workers/derive/committing.py", "if _is_new(batch, state, version)}", "}"),),
+        "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",
+    ),
+    Mutant(
+        "derived-dead-letter-lost",
+        (
+            (
+                "stream_workers/derive/committing.py",
+                "for refusal in one.refusals\n",
+                "for refusal in one.refusals[1:]\n",
+            ),
+        ),
+        "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",
+    ),
+    Mutant(
+        "marker-of-one-partition",
+        (("stream_workers/derive/position.py", " and len(marked) == len(found)", ""),),
+        f"{_WORKERS}/derive/test_markers.py::test_a_partition_without_a_marker_holds_them_back",
     ),
     Mutant(
         "failing-rows-lost",

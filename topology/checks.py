@@ -64,6 +64,11 @@ def check_topic(topic: Topic, schema: AvroSchema, place: str) -> None:
             raise DeclarationError(f'{where}: {what} "{name}" does not fit; use letters, digits, ".", "_" and "-"')
     if topic.partitions < 1:
         raise DeclarationError(f"{where}.partitions: {topic.partitions} is too few; a topic has 1 or more")
+    if topic.format not in ("avro", "json"):
+        raise DeclarationError(f'{where}.format: "{topic.format}" is unknown; use avro or json')
+    octets = [field.name for field in schema.fields if field.kind == "bytes"]
+    if topic.format == "json" and octets:
+        raise DeclarationError(f'{where}.format: JSON has no bytes, as "{octets[0]}" is; make it a string, or use avro')
     _check_schema(schema, f"schemas/{topic.schema}" if topic.schema else f"{where}.columns")
     _check_column(topic.key, schema, topic.shape_name, f"{where}.key")
     _check_event_time(topic.event_time, schema, topic.shape_name, f"{where}.event_time")

@@ -103,6 +103,7 @@ def compile_derived(
         "where": rejecting.expression.canonical if rejecting else None,
         "require": dict(derived.require),
         "partitions": derived.partitions,
+        "format": derived.format,
         "source": topic,
     }
     canonical = json.dumps(definition, sort_keys=True, separators=(",", ":"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from schemas.avro import AvroSchema
 
+Format = Literal["avro", "json"]
 TimeFormat = Literal["iso8601", "ms", "us", "s"]
 
 
@@ -33,7 +34,8 @@ class Topic:
     (SQL, by name) that must be TRUE. max_ahead: how far an event may lie after its Kafka timestamp. not_before: ISO
     date; earlier events are dead letters `before_start`; the first partition (UTC day) of windowed tables. retention:
     how long Kafka keeps records (`None`: without limit). pipeline: name of the worker group that reads the topic.
-    dead_letters: name of the dead-letter topic. not_finite: float columns that may be NaN or infinite.
+    dead_letters: name of the dead-letter topic. not_finite: float columns that may be NaN or infinite. format: how
+    records are written, `avro` (framed, with the registry's schema id) or `json` (objects with the schema's fields).
     """
 
     name: str
@@ -50,6 +52,7 @@ class Topic:
     not_finite: tuple[str, ...] = ()
     description: str = ""
     owners: tuple[str, ...] = ()
+    format: Format = "avro"
 
     @property
     def pipeline_name(self) -> str:

@@ -19,7 +19,7 @@ from headrace.errors import OffsetError
 from headrace.failpoint import Failpoints
 from headrace.transactions import Header
 from ledger import Connection, dead_letters, made, transaction
-from schemas.codec import Encoder
+from schemas.formats import encoder
 from schemas.markers import END_OF_INPUT, EVENT_TIME_HEADER, MARKER_HEADER
 from stream_workers.batch import Batch
 from stream_workers.committing import letters, move_of
@@ -42,7 +42,7 @@ class Committing:
         self, programs: Mapping[str, TableProgram], failed: str, schema_ids: Mapping[str, int], failpoints: Failpoints
     ) -> None:
         self._programs, self._failed, self._schema_ids, self._hit = programs, failed, schema_ids, failpoints.hit
-        self._encoder = Encoder()
+        self._encoders = {version: encoder(derived_of(table).format) for version, table in programs.items()}
 
     def commit(
         self, db: Connection, batch: Batch, state: DerivedShard, routed: Mapping[str, Routed]
@@ -84,7 +84,7 @@ class Committing:
         shape = derived.shape
         columns = [rows.column(field.name).combine_chunks().cast(field.arrow) for field in shape.fields]
         frame = pa.RecordBatch.from_arrays(columns, schema=shape.arrow)
-        values = self._encoder.encode(shape, self._schema_ids[version], frame).to_pylist()
+        values = self._encoders[version].encode(shape, self._schema_ids[version], frame).to_pylist()
         try:
             producer.send(derived.name, rows.column(KEY).to_pylist(), values, rows.column(TIMESTAMP).to_pylist())
         except TooLarge as error:

@@ -1,6 +1,7 @@
 """The orders system over a topic of the test's own: `TEST_TOPIC`, `TEST_PARTITIONS` in the environment.
 
-`TEST_ANY_AMOUNT` leaves out the condition that keeps amounts positive, so that a fault reaches the tables.
+`TEST_ANY_AMOUNT` leaves out the condition that keeps amounts positive, so that a fault reaches the tables. `TEST_JSON`
+makes it a topic of JSON objects.
 """
 
 import os
@@ -16,6 +17,7 @@ orders = Topic(
     pipeline="orders",
     require={} if os.environ.get("TEST_ANY_AMOUNT") else {"positive_amount": "orderAmount > 0"},
     not_before="2026-01-01",
+    format="json" if os.environ.get("TEST_JSON") else "avro",
 )
 
 customer_order_totals = Aggregate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from collections import Counter
 
@@ -12,6 +13,7 @@ import pytest
 from stream_workers.derive.steps import DeriveStep
 from stream_workers.steps import Step
 from tests.stream_workers.derive.rig import DerivedRig, is_marker, stop
+from tests.stream_workers.orders import Message, encode, order
 
 _BAD = [
     "truncated",
@@ -188,4 +190,25 @@ def test_a_derived_topic_that_was_deleted_is_made_anew(derived: DerivedRig, seed
     derived.wait(lambda: bool(derived.query("select 1 from ledger.shards where error like '%%created again%%'")))
     derived.command("pipeline", "rebuild", "orders-derived", "--yes")
     derived.wait(derived.made)
+    derived.times = 2  # the dead-letter topic is not made anew: it has them once more, the ledger once
     derived.verify()
+
+
+def test_a_record_larger_than_kafka_takes_is_a_dead_letter(derived: DerivedRig, seed: int) -> None:
+    derived.produce(seed, 50)
+    rng = random.Random(seed)
+    record = {**order(rng, 999), "orderId": "o" * 600_000, "orderAmount": 300.0, "status": "COMPLETED"}
+    value = encode(derived.schema_id, record)  # its key is the customer; the derived topic's is the order's id
+    derived.send([Message("good", record["customerId"].encode(), value, record)])
+    derived.derive()
+    derived.wait(derived.made)
+    letters = derived.query(
+        "select d.table_version, d.reason, length(r.payload) from ledger.dead_letters d"
+        " join ledger.dead_letter_records r using (record_id) where d.reason = 'too_large'"
+    )
+    ((version, _, size),) = letters
+    assert version.startswith(f"{derived.topic}-large@") and size == len(value)
+    assert max(len(key) for key, _, _ in derived.values(f"{derived.topic}-large")) < 100
+    assert max(len(r["orderId"]) for _, r, _ in derived.values(f"{derived.topic}-by-product")) == 600_000
+    (letter,) = [m for m in derived.log(f"{derived.topic}-failed") if m.value() == value]
+    assert dict(letter.headers() or [])["headrace-reason"] == b"too_large"
