@@ -75,8 +75,9 @@ class Flight:
             leases.release(db, [fleet.LEASE], self._holder)
 
     def _report(self, db: Connection, cursor: Cursor, now: datetime) -> Ticked:
-        volumes = now.timestamp() - cursor.volume_at >= _VOLUME_SECONDS
-        seen = observe(db, now, since=cursor.known(), volumes=volumes)
+        volumes = abs(now.timestamp() - cursor.volume_at) >= _VOLUME_SECONDS
+        tables = [table.name for program in self._pipelines.values() for table in program.tables]
+        seen = observe(db, now, tables, since=cursor.known(), volumes=volumes)
         tick = Tick(self._pipelines, seen, cursor, now)
         tick.run()
         off = [name for name, switch in seen.switches.items() if name in self._pipelines and not switch.on(now)]

@@ -5,7 +5,7 @@ as backfills will need; until restating is there, such a run fails at once and c
 """
 
 # No postponed annotations here: dagster looks at the type of `context`.
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from dagster import (
     AssetExecutionContext,
@@ -63,7 +63,19 @@ def asset(program: TableProgram, pipeline: str, declared: code.Place) -> AssetsD
 
 def days(program: TableProgram) -> DailyPartitionsDefinition | None:
     """UTC days of the window's start, today included; None for a table without time windows."""
-    first = program.table.source.not_before
-    if not program.windowed or first is None:
+    first = first_day(program)
+    if first is None:
         return None
-    return DailyPartitionsDefinition(start_date=first, end_offset=1)  # without the offset today does not exist yet
+    return DailyPartitionsDefinition(start_date=first.isoformat(), end_offset=1)  # without the offset today is no day
+
+
+def first_day(program: TableProgram) -> date | None:
+    """Day on which the first window begins, the one that `not_before` lies in; None for a table without windows."""
+    not_before = program.table.source.not_before
+    if program.window_micros is None or not_before is None:
+        return None
+    first, window = (
+        datetime.fromisoformat(not_before).replace(tzinfo=UTC),
+        timedelta(microseconds=program.window_micros),
+    )
+    return (first - (first - datetime.fromtimestamp(0, UTC)) % window).date()

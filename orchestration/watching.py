@@ -21,7 +21,7 @@ def watch(program: PipelineProgram, cursor: str | None) -> Ticked:
     try:
         with connection.connect(load().need_postgres(), application="headrace switch") as db:
             now = connection.now(db)
-            seen = observe(db, now)
+            seen = observe(db, now, [table.name for table in program.tables])
     except (psycopg.OperationalError, psycopg.errors.UndefinedTable, Transient) as error:
         return Ticked((), cursor, " ".join(str(error).split()))
     fleet, workers = judge.fleet(program, seen.fleet, now), judge.workers(program, seen, now)
