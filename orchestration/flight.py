@@ -14,7 +14,7 @@ from datetime import datetime
 
 import psycopg
 
-from headrace.errors import Transient
+from headrace.errors import HeadraceError
 from headrace.settings import load
 from ledger import Connection, connection, fleet, leases, workers
 from ledger.observed import observe
@@ -53,7 +53,7 @@ class Flight:
         try:
             with connection.connect(load().need_postgres(), options=_SESSION, application="headrace fleet") as db:
                 return self._leased(db, toggles, cursor)
-        except (psycopg.OperationalError, Transient) as error:
+        except (psycopg.OperationalError, HeadraceError) as error:
             why = " ".join(str(error).split())
             return Ticked((), cursor, f"{why}; workers go on, nothing was switched or reported")
         except psycopg.errors.UndefinedTable:

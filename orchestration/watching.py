@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from headrace.errors import Transient
+from headrace.errors import HeadraceError
 from headrace.settings import load
 from ledger import connection
 from ledger.observed import observe
@@ -22,7 +22,7 @@ def watch(program: PipelineProgram, cursor: str | None) -> Ticked:
         with connection.connect(load().need_postgres(), application="headrace switch") as db:
             now = connection.now(db)
             seen = observe(db, now, [table.name for table in program.tables])
-    except (psycopg.OperationalError, psycopg.errors.UndefinedTable, Transient) as error:
+    except (psycopg.OperationalError, psycopg.errors.UndefinedTable, HeadraceError) as error:
         return Ticked((), cursor, " ".join(str(error).split()))
     fleet, workers = judge.fleet(program, seen.fleet, now), judge.workers(program, seen, now)
     outcome = str(fleet.passed)

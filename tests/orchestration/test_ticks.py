@@ -19,6 +19,7 @@ from ledger import connect, fleet
 from orchestration import definitions
 from orchestration.flight import Flight
 from orchestration.tick import EVENTS
+from orchestration.watching import watch
 from tests.conftest import Services
 from tests.orchestration.ticking import MIDNIGHT, SALES, TOTALS, Line, dagster_instance, line
 
@@ -201,11 +202,16 @@ def test_two_daemons_of_one_instance_do_not_tick_at_once(live: Line) -> None:
     assert "all pipelines on" in live.tick().says
 
 
-def test_without_postgres_a_tick_says_so(live: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_postgres_a_tick_says_so(live: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADRACE_POSTGRES_URL", "postgresql://nobody:secret@127.0.0.1:9/none")
     done = live.flight.tick(lambda: {"orders": True}, "kept")
     assert done.cursor == "kept" and not done.events
     assert "nothing was switched" in done.says and "secret" not in done.says and "\n" not in done.says
+    monkeypatch.delenv("HEADRACE_POSTGRES_URL")
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path / "nothing"))
+    for ticked in (live.flight.tick(lambda: {"orders": True}, "kept"), watch(live.program, "kept")):
+        assert ticked.cursor == "kept" and not ticked.events
+        assert "no Postgres address: run `headrace up`" in ticked.says
 
 
 def test_a_table_cannot_be_materialized_and_nothing_changes(live: Line) -> None:
