@@ -55,7 +55,7 @@ def table(
         description=f"Reported by the fleet: {report.reason}.",
         metadata={
             "offsets": MetadataValue.json({shard: f"{low}-{high}" for shard, (low, high) in sorted(spans.items())}),
-            "records": report.records,
+            "records since last report": report.records,
             "records per second": round(report.records_per_s, 1),
             **lag,
             "dead letters": sum(place.dead_lettered for place in report.places),

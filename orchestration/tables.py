@@ -40,7 +40,7 @@ def asset(program: TableProgram, pipeline: str, declared: code.Place) -> AssetsD
         freshness_policy=FreshnessPolicy.time_window(fail_window=fresh, warn_window=fresh * 2 / 3),
         metadata={
             "dagster/column_schema": columns.table_columns(
-                ((c.name, c.pg_type.partition(" COLLATE")[0]) for c in program.columns), table.measures
+                ((c.name, c.pg_type.partition(" COLLATE")[0]) for c in program.columns), described(program)
             ),
             **columns.lineage(topic, program.lineage),
             **code.references(declared),
@@ -59,6 +59,21 @@ def asset(program: TableProgram, pipeline: str, declared: code.Place) -> AssetsD
         )
 
     return keep
+
+
+def described(program: TableProgram) -> dict[str, str]:
+    """What each column of a table is: how it is computed, or its part in the row's key."""
+    table = program.table
+    found = dict.fromkeys(
+        table.by, "one row for each value" if not table.window else "one row for each value and window"
+    )
+    if table.window:
+        when = table.source.event_time.column
+        found |= {
+            "windowStart": f"first moment of the {table.window.size} that hold {when}; its UTC day is the partition",
+            "windowEnd": f"windowStart + {table.window.size}, not in the window any more",
+        }
+    return found | dict(table.measures)
 
 
 def days(program: TableProgram) -> DailyPartitionsDefinition | None:

@@ -141,13 +141,13 @@ def test_metadata_of_a_report(live: Line) -> None:
     (event,) = live.materialized(SALES)
     values = {name: getattr(value, "value", value) for name, value in event.metadata.items()}
     assert values["offsets"] == {str(partition): "0-50" for partition in range(4)}
-    assert values["records"] == 200
+    assert values["records since last report"] == 200
     assert (values["lag records"], values["lag seconds"]) == (0, 0.0)
     assert values["switch"] == "on by its toggle"
     live.produce(1)
     live.consume(live.now)
     live.tick(300)
-    assert [e.metadata["records"].value for e in live.materialized(TOTALS)] == [200, 4]
+    assert [e.metadata["records since last report"].value for e in live.materialized(TOTALS)] == [200, 4]
 
 
 def test_toggle_is_copied_and_override_wins(live: Line) -> None:
