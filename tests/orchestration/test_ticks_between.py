@@ -36,7 +36,7 @@ def test_a_day_ahead_of_the_clock_is_no_news_while_it_waits(live: Line) -> None:
         live.tick(60)
     assert len(live.events()) == before
     live.tick(60)  # five minutes since the last report
-    assert [e.metadata["records"].value for e in live.materialized(TOTALS)] == [40, 40]
+    assert [e.metadata["records since last report"].value for e in live.materialized(TOTALS)] == [40, 40]
     reports = len(live.observed())
     for _ in range(40):
         live.tick(15)
@@ -79,11 +79,11 @@ def test_tables_that_are_built_anew_are_reported_anew(live: Line) -> None:
     live.tick()
     assert len(live.days()) == 4 and live.days() - first
     assert live.dagster.get_materialized_partitions(SALES) == first | live.days()
-    assert [e.metadata["records"].value for e in live.materialized(TOTALS)] == [160, 240]
+    assert [e.metadata["records since last report"].value for e in live.materialized(TOTALS)] == [160, 240]
     live.produce(10)
     live.consume(live.now)
     live.tick(300)
-    assert live.materialized(TOTALS)[-1].metadata["records"].value == 40
+    assert live.materialized(TOTALS)[-1].metadata["records since last report"].value == 40
 
 
 @pytest.mark.parametrize("cursor", [None, "", "{", "[]", '{"tables": {}}', '{"tables": {"t": 1}}'])
@@ -109,7 +109,7 @@ def test_a_report_over_many_ticks_names_each_day_once_though_rows_go_on_changing
     partitions = [e.partition for e in live.materialized(SALES)]
     assert len(partitions) == len(set(partitions)) == 50
     assert len(live.materialized(TOTALS)) == len(live.observed()) == 1
-    assert {e.metadata["records"].value for e in live.materialized(SALES)} == {244}
+    assert {e.metadata["records since last report"].value for e in live.materialized(SALES)} == {244}
     live.tick(300)
     again = [e.partition for e in live.materialized(SALES)][50:]
     assert again and set(again) < set(partitions), "those that changed after they were named"
@@ -123,7 +123,7 @@ def test_a_clock_that_is_set_back_stops_no_reports(live: Line) -> None:
     live.consume(live.now)
     live.tick()
     live.tick()
-    assert live.materialized(TOTALS)[-1].metadata["records"].value == 40
+    assert live.materialized(TOTALS)[-1].metadata["records since last report"].value == 40
     assert len(live.evaluations("volume")) == 2 * len(live.program.tables), "so do volumes, told again after an hour"
 
 
