@@ -1,7 +1,7 @@
 # `make help` lists the targets. Works with GNU make 3.81. Each target sets up what it needs.
 # ARGS goes to the command: make demo ARGS="--exit --report demo.json"
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev up down status doctor test soak bench mutants lint format lock
+.PHONY: help setup demo dev up down status doctor test soak bench mutants pictures lint format lock
 BIN := .venv/bin
 ARGS ?=
 
@@ -41,6 +41,9 @@ bench: tools ## how fast, and where the time goes
 
 mutants: tools ## plant known bugs; each must turn a named test red
 	@$(BIN)/python -m tests.mutants $(ARGS)
+
+pictures: tools ## take the pictures in docs/images anew, while `make demo` is up; needs chromium
+	@$(BIN)/python -m tests.pictures
 
 lint: tools ## format, rules, types, layers, Dagster definitions
 	$(BIN)/ruff format --check .

@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     poll_seconds: float = Field(default=0.1, gt=0, le=10, description="longest wait for records of one shard")
     lease_seconds: float = Field(default=4.0, ge=0.5, le=300, description="a shard or process lease expires after this")
     check_seconds: float = Field(
-        default=3.0, gt=0, le=600, description="between two looks at topic identity, retention and ends"
+        default=3.0, gt=0, le=30, description="between two looks at topic identity, retention and ends"
     )
     transaction_records: int = Field(
         default=50_000, ge=1, le=1_000_000, description="most records in one ingest transaction"

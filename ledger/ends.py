@@ -37,8 +37,9 @@ def see_end(
     end_offset: int,
     waiting_since: float | None,
     low_offset: int | None = None,
+    seen_ago: float = 0.0,
 ) -> None:
-    """Note how far a partition reaches.
+    """Note how far a partition reaches, as Kafka was asked `seen_ago` seconds ago.
 
     `waiting_since` (seconds since 1970) dates its oldest unread record. `low_offset`, the first record that is still
     kept, stays what it was when it is not given.
@@ -53,5 +54,6 @@ def see_end(
             "end_offset": end_offset,
             "next_timestamp": moment,
             "low_offset": low_offset,
+            "seen_ago": seen_ago,
         },
     )

@@ -5,7 +5,7 @@ Moments are as they were written; ages are for the caller, who has a clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -53,6 +53,11 @@ class Place:
     error: str | None
     claimed_at: datetime | None
     committed_at: datetime | None
+
+    @property
+    def build(self) -> str:
+        """Names this build of the table: `headrace pipeline rebuild` makes another one of the same version."""
+        return f"{self.table_version} {self.created_at.isoformat()}"
 
     @property
     def holds(self) -> bool:
@@ -131,14 +136,19 @@ class Observed:
         return [place for place in self.places if place.pipeline == name]
 
 
-Since = Mapping[tuple[str, int], int]  # (table version, partition) -> the offset up to which touched days are known
+Since = Mapping[tuple[str, int], int]  # (build, partition) -> the offset up to which touched days are known
 
 
-def observe(db: Connection, now: datetime, *, since: Since | None = None, volumes: bool = False) -> Observed:
-    """Everything in one snapshot; touched days only with `since` (places it lacks count from their first offset)."""
+def observe(
+    db: Connection, now: datetime, tables: Collection[str], *, since: Since | None = None, volumes: bool = False
+) -> Observed:
+    """Everything in one snapshot; touched days only with `since` (places it lacks count from their first offset).
+
+    tables: those that are declared. What the ledger still holds of others is nobody's to keep true.
+    """
     with db.transaction():
         db.execute("set transaction isolation level repeatable read, read only")
-        places = _rows(db, Place, "observe_places")
+        places = _rows(db, Place, "observe_places", {"tables": list(tables)})
         switches = _rows(db, Switch, "observe_pipelines")
         workers = _rows(db, Worker, "observe_workers")
         touched = [] if since is None else _touched(db, places, since)
@@ -149,13 +159,13 @@ def observe(db: Connection, now: datetime, *, since: Since | None = None, volume
 
 
 def _touched(db: Connection, places: Sequence[Place], since: Since) -> list[Touched]:
-    moved = [p for p in places if p.next_offset > since.get((p.table_version, p.partition), p.first_offset)]
+    moved = [p for p in places if p.next_offset > since.get((p.build, p.partition), p.first_offset)]
     given = {
         "versions": [p.table_version for p in moved],
         "shards": [p.shard for p in moved],
         "topics": [p.topic for p in moved],
         "partitions": [p.partition for p in moved],
-        "since": [since.get((p.table_version, p.partition), p.first_offset) for p in moved],
+        "since": [since.get((p.build, p.partition), p.first_offset) for p in moved],
     }
     return _rows(db, Touched, "observe_touched", given) if moved else []
 

@@ -19,7 +19,7 @@ def judged(program: PipelineProgram) -> list[Verdict]:
     try:
         with connection.connect(load().need_postgres(), application="headrace checks") as db:
             now = connection.now(db)
-            seen = observe(db, now, volumes=True)
+            seen = observe(db, now, [table.name for table in program.tables], volumes=True)
     except HeadraceError as error:
         raise Failure(str(error), allow_retries=False) from error
     except psycopg.errors.UndefinedTable as error:

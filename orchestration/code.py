@@ -33,7 +33,7 @@ def references(declared: Place) -> dict[str, CodeReferencesMetadataValue]:
 
 def _references(declared: Place) -> dict[str, CodeReferencesMetadataValue]:
     where = LocalFileCodeReference(
-        file_path=str(declared.file), line_number=declared.line, label=f"declared in {declared.file.name}"
+        file_path=str(declared.file), line_number=declared.line, label=f"{declared.file.name}:{declared.line}"
     )
     return {"dagster/code_references": CodeReferencesMetadataValue(code_references=[where])}
 

@@ -1,7 +1,7 @@
 """What the fleet sensor has reported: carried from tick to tick as the sensor's cursor, a JSON text.
 
 Dagster stores the cursor after the events of the tick. A daemon that dies in between reports them once more; none is
-lost.
+lost. Without a cursor, or with one that nobody can read, everything is reported anew.
 """
 
 from __future__ import annotations
@@ -15,25 +15,31 @@ Span = tuple[int, int]  # offsets [from, to)
 
 @dataclass
 class TableCursor:
-    """One table version. Days are days since 1970; partitions are texts, as JSON keys are.
+    """One build of a table. Days are texts, days since 1970, "" for a table without windows; partitions are texts too.
 
     since: offset by partition up to which touched days are known. pending: days not reported since they were touched,
-    with the offsets that touched them (the day "" stands for a table without windows). reported: days reported at least
-    once. consumed: records at the last report.
+    with the offsets that touched them. due: days that the report under way has not named yet. reported: days reported
+    at least once. consumed, records: consumed in all when the last report began, and since the one before.
     """
 
     since: dict[str, int] = field(default_factory=dict)
     pending: dict[str, dict[str, Span]] = field(default_factory=dict)
+    due: list[str] = field(default_factory=list)
     reported: list[int] = field(default_factory=list)
     consumed: int = 0
+    records: int = 0
+
+    def ready(self, today: int) -> list[str]:
+        """Pending days that have begun; one ahead of the clock is no partition yet and waits."""
+        return sorted(day for day in self.pending if not day or int(day) <= today)
 
 
 @dataclass
 class PipelineCursor:
     """One pipeline. Times are seconds since 1970.
 
-    reported_at: when the last report began. reason: why one is under way whose days did not all fit into a tick.
-    workers: those that ran at the last look. offsets: where the tables stood at the last look.
+    reported_at: when the last report began. reason: why it did, while it is under way. workers: those that ran then.
+    offsets: where the tables stood at the last look.
     """
 
     reported_at: float = 0.0
@@ -44,7 +50,7 @@ class PipelineCursor:
 
 @dataclass
 class Cursor:
-    """Everything. checks: by asset and name, whether it passed and when that was last reported."""
+    """Everything. tables: by build. checks: by asset and name, whether it passed and when that was last reported."""
 
     tables: dict[str, TableCursor] = field(default_factory=dict)
     pipelines: dict[str, PipelineCursor] = field(default_factory=dict)
@@ -57,22 +63,23 @@ class Cursor:
 
     @classmethod
     def load(cls, text: str | None) -> Cursor:
-        """From the kept text; None is the first tick of all."""
-        if not text:
+        """From the kept text; empty for the first tick, and for a text of a person or of another Headrace."""
+        try:
+            found: dict[str, Any] = json.loads(text or "")
+            return cls(
+                {build: _table(table) for build, table in found["tables"].items()},
+                {name: PipelineCursor(**pipeline) for name, pipeline in found["pipelines"].items()},
+                {name: (bool(passed), float(at)) for name, (passed, at) in found["checks"].items()},
+                float(found["volume_at"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
             return cls()
-        found: dict[str, Any] = json.loads(text)
-        return cls(
-            {name: _table(table) for name, table in found["tables"].items()},
-            {name: PipelineCursor(**pipeline) for name, pipeline in found["pipelines"].items()},
-            {name: (bool(passed), float(at)) for name, (passed, at) in found["checks"].items()},
-            found["volume_at"],
-        )
 
     def known(self) -> dict[tuple[str, int], int]:
-        """Offset by table version and partition up to which touched days are known."""
+        """Offset by build and partition up to which touched days are known."""
         return {
-            (version, int(partition)): offset
-            for version, table in self.tables.items()
+            (build, int(partition)): offset
+            for build, table in self.tables.items()
             for partition, offset in table.since.items()
         }
 
@@ -82,4 +89,4 @@ def _table(found: dict[str, Any]) -> TableCursor:
         day: {partition: (span[0], span[1]) for partition, span in spans.items()}
         for day, spans in found["pending"].items()
     }
-    return TableCursor(found["since"], pending, found["reported"], found["consumed"])
+    return TableCursor(**{**found, "pending": pending})

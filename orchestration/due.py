@@ -23,13 +23,14 @@ _MANY = 10_000  # records after which a rest is worth a report
 
 @dataclass(frozen=True)
 class Look:
-    """What one tick sees of a pipeline. fresh_seconds: the shortest `fresh_within` of its tables."""
+    """What one tick sees of a pipeline. fresh_seconds: the shortest `fresh_within` of its tables. today: since 1970."""
 
     places: Sequence[Place]
     workers: list[str]
     tables: Sequence[TableCursor]
     fresh_seconds: float
     now: datetime
+    today: int
 
     @property
     def level(self) -> bool:
@@ -47,21 +48,21 @@ class Look:
     @property
     def pending(self) -> bool:
         """Whether rows changed that were not reported."""
-        return any(table.pending for table in self.tables)
+        return any(table.ready(self.today) for table in self.tables)
 
     @property
     def large(self) -> bool:
         """Whether they are many, or of a day never reported."""
-        new_day = any(day and int(day) not in table.reported for table in self.tables for day in table.pending)
+        new_day = any(
+            day and int(day) not in table.reported for table in self.tables for day in table.ready(self.today)
+        )
         unreported = sum(place.consumed for place in self.places) - sum(table.consumed for table in self.tables)
         return new_day or unreported >= _MANY
 
 
 def reason(look: Look, cursor: PipelineCursor, now: float) -> str:
     """Why a report is due now, empty when none is."""
-    age = now - cursor.reported_at
-    if cursor.reason:
-        return cursor.reason  # goes on with the days that did not fit into the last tick
+    age = abs(now - cursor.reported_at)  # a clock that was set back must not stop the reports
     if age < _SPACING:
         return ""
     came, went = sorted(set(look.workers) - set(cursor.workers)), sorted(set(cursor.workers) - set(look.workers))

@@ -14,7 +14,7 @@ from datetime import datetime
 
 import psycopg
 
-from headrace.errors import Transient
+from headrace.errors import HeadraceError
 from headrace.settings import load
 from ledger import Connection, connection, fleet, leases, workers
 from ledger.observed import observe
@@ -53,7 +53,7 @@ class Flight:
         try:
             with connection.connect(load().need_postgres(), options=_SESSION, application="headrace fleet") as db:
                 return self._leased(db, toggles, cursor)
-        except (psycopg.OperationalError, Transient) as error:
+        except (psycopg.OperationalError, HeadraceError) as error:
             why = " ".join(str(error).split())
             return Ticked((), cursor, f"{why}; workers go on, nothing was switched or reported")
         except psycopg.errors.UndefinedTable:
@@ -75,8 +75,9 @@ class Flight:
             leases.release(db, [fleet.LEASE], self._holder)
 
     def _report(self, db: Connection, cursor: Cursor, now: datetime) -> Ticked:
-        volumes = now.timestamp() - cursor.volume_at >= _VOLUME_SECONDS
-        seen = observe(db, now, since=cursor.known(), volumes=volumes)
+        volumes = abs(now.timestamp() - cursor.volume_at) >= _VOLUME_SECONDS
+        tables = [table.name for program in self._pipelines.values() for table in program.tables]
+        seen = observe(db, now, tables, since=cursor.known(), volumes=volumes)
         tick = Tick(self._pipelines, seen, cursor, now)
         tick.run()
         off = [name for name, switch in seen.switches.items() if name in self._pipelines and not switch.on(now)]

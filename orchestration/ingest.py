@@ -7,15 +7,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from dagster import DagsterLogManager, Failure, MaterializeResult, MetadataValue, RetryRequested
+from dagster import AssetMaterialization, DagsterLogManager, Failure, MaterializeResult, MetadataValue, RetryRequested
 
 from headrace.errors import HeadraceError, Transient
 from headrace.settings import Settings, load
 from ingestion.delivery import FileReport, Progress
-from ingestion.ingest import ingest, prepare
+from ingestion.ingest import IngestFailed, ingest, prepare
+from ingestion.landing import find
 from ledger import connection
 from ledger.migrations import migrate
+from orchestration import keys
 from topology import FileSource, Topic
+
+Tell = Callable[[AssetMaterialization], None]
 
 _LINE_EVERY = 1.0  # seconds; each line is an event of about a kilobyte in Dagster's storage
 _PAUSES = (60.0, 120.0, 240.0, 480.0)  # seconds between attempts of a run that nobody watches
@@ -26,15 +30,16 @@ where d.table_version = 'ingest' and r.topic = %s and r.file_hash = any(%s) grou
 
 
 def materialize(
-    log: DagsterLogManager, topic: Topic, sources: Sequence[FileSource], *, attempt: int | None = None
+    log: DagsterLogManager, topic: Topic, sources: Sequence[FileSource], tell: Tell, *, attempt: int | None = None
 ) -> MaterializeResult[None]:
     """Provision the topic, ingest its landing files, tell what happened; raises `Failure` with the error's one line.
 
+    tell: is told of each source of which files are new.
     attempt: how often a run that nobody watches (the file sensor's) was tried before. Such a run waits for a service
     that does not answer, a little longer each time: what landed while Kafka was down is ingested when it is back.
     """
     try:
-        return _materialize(log, topic, sources, load())
+        return _materialize(log, topic, sources, tell, load())
     except HeadraceError as error:
         if attempt is not None and isinstance(error, Transient) and attempt < len(_PAUSES):
             log.warning(f"{error}; trying again in {_PAUSES[attempt]:.0f} s")
@@ -43,7 +48,7 @@ def materialize(
 
 
 def _materialize(
-    log: DagsterLogManager, topic: Topic, sources: Sequence[FileSource], settings: Settings
+    log: DagsterLogManager, topic: Topic, sources: Sequence[FileSource], tell: Tell, settings: Settings
 ) -> MaterializeResult[None]:
     began = time.monotonic()
     for name in migrate(settings.need_postgres()):
@@ -52,7 +57,12 @@ def _materialize(
     log.info(f"provisioned {provided}")
     for line in provided.drift:
         log.warning(line)
-    report = ingest(sources, settings, progress=_teller(log))
+    try:
+        report = ingest(sources, settings, progress=_teller(log))
+    except IngestFailed as failed:
+        _landed(sources, failed.report.files, settings, tell)
+        raise
+    _landed(sources, report.files, settings, tell)
     seconds = time.monotonic() - began
     busy = sum(file.seconds for file in report.files if not file.skipped)
     for file in report.files:
@@ -79,6 +89,26 @@ def _materialize(
             "per file": MetadataValue.md(_table(report.files)),
         }
     )
+
+
+def _landed(sources: Sequence[FileSource], files: Sequence[FileReport], settings: Settings, tell: Tell) -> None:
+    """Tell of each source's files that are in the topic since this run."""
+    for source in sources:
+        own = {path.relative_to(settings.landing).as_posix() for path in find(source, settings.landing)}
+        new = [file for file in files if file.name in own and not file.skipped]
+        if new:
+            tell(
+                AssetMaterialization(
+                    keys.source_key(source.name),
+                    description=f"Ingested into {source.topic.name}.",
+                    metadata={
+                        "new files": len(new),
+                        "rows": sum(file.rows for file in new),
+                        "rejected lines": sum(file.rejected for file in new),
+                        "per file": MetadataValue.md(_table(new)),
+                    },
+                )
+            )
 
 
 def _teller(log: DagsterLogManager) -> Callable[[Progress], None]:

@@ -19,12 +19,12 @@ from topology.program import PipelineProgram, TableProgram
 
 @dataclass(frozen=True)
 class Report:
-    """What the events of one report have in common. consumed: records since the table's last report."""
+    """What the events of one report have in common. records: consumed since the table's last report."""
 
     reason: str
     now: datetime
     places: Sequence[Place]
-    consumed: int
+    records: int
     switch: str
     records_per_s: float
 
@@ -55,12 +55,12 @@ def table(
         description=f"Reported by the fleet: {report.reason}.",
         metadata={
             "offsets": MetadataValue.json({shard: f"{low}-{high}" for shard, (low, high) in sorted(spans.items())}),
-            "records": report.consumed,
+            "records since last report": report.records,
             "records per second": round(report.records_per_s, 1),
             **lag,
             "dead letters": sum(place.dead_lettered for place in report.places),
             "switch": report.switch,
             "reported because": report.reason,
-            "table version": program.version_id,
+            "table version": report.places[0].table_version,
         },
     )

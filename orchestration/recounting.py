@@ -82,9 +82,9 @@ def examine(
     now = recount.topic_id(config, topic)
     if now is None:
         raise HeadraceError(f"topic {topic} does not exist in Kafka; run `headrace provision`, then ingest")
-    bounds = recount.ends(config, topic)
     with closing(connect(settings.need_postgres(), application="headrace recount")) as db:
         before = counted.snapshot(db, topic, tables, {})
+        bounds = recount.ends(config, topic)  # after the positions that are held against it: workers go on meanwhile
         start = floors(before, bounds, settings.recount_records)
         positions = counted.snapshot(db, topic, tables, start)
     results: dict[str, Finding | HeadraceError] = {}
@@ -92,7 +92,7 @@ def examine(
     for table in tables:
         own = [position for position in positions if position.table == table]
         try:
-            check(table, topic, own, now, bounds)
+            check(table, topic, [position for position in before if position.table == table], now, bounds)
             plans[table] = [_plan(position, start.get(position.partition, position.first_offset)) for position in own]
         except HeadraceError as error:
             results[table] = error

@@ -1,13 +1,14 @@
 """One sensor per pipeline: its toggle is the switch of the pipeline's workers. The fleet sensor does the switching.
 
 Its own tick only says how the pipeline is, and watches the one that watches: a fleet that does not tick cannot tell.
+It names the tables as its assets and never asks for a run, so that the page of a table leads to its switch.
 """
 
 # No postponed annotations here: dagster looks at the type of `context`.
-from dagster import DefaultSensorStatus, SensorDefinition, SensorEvaluationContext, SensorResult
+from dagster import AssetSelection, DefaultSensorStatus, SensorDefinition, SensorEvaluationContext, SensorResult
 from dagster import sensor as dagster_sensor
 
-from orchestration import names
+from orchestration import keys, names
 from topology.program import PipelineProgram
 
 
@@ -17,6 +18,7 @@ def sensor(program: PipelineProgram) -> SensorDefinition:
 
     @dagster_sensor(
         name=names.worker_sensor(program.name),
+        asset_selection=AssetSelection.assets(*(keys.program_key(table) for table in program.tables)),
         minimum_interval_seconds=30,
         default_status=DefaultSensorStatus.RUNNING,
         description=f"The switch of the stream workers that keep {tables}: on, they run; off, they drain and stop.",

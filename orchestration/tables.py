@@ -5,7 +5,7 @@ as backfills will need; until restating is there, such a run fails at once and c
 """
 
 # No postponed annotations here: dagster looks at the type of `context`.
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from dagster import (
     AssetExecutionContext,
@@ -40,7 +40,7 @@ def asset(program: TableProgram, pipeline: str, declared: code.Place) -> AssetsD
         freshness_policy=FreshnessPolicy.time_window(fail_window=fresh, warn_window=fresh * 2 / 3),
         metadata={
             "dagster/column_schema": columns.table_columns(
-                ((c.name, c.pg_type.partition(" COLLATE")[0]) for c in program.columns), table.measures
+                ((c.name, c.pg_type.partition(" COLLATE")[0]) for c in program.columns), described(program)
             ),
             **columns.lineage(topic, program.lineage),
             **code.references(declared),
@@ -61,9 +61,36 @@ def asset(program: TableProgram, pipeline: str, declared: code.Place) -> AssetsD
     return keep
 
 
+def described(program: TableProgram) -> dict[str, str]:
+    """What each column of a table is: how it is computed, or its part in the row's key."""
+    table = program.table
+    found = dict.fromkeys(
+        table.by, "one row for each value" if not table.window else "one row for each value and window"
+    )
+    if table.window:
+        when = table.source.event_time.column
+        found |= {
+            "windowStart": f"first moment of the {table.window.size} that hold {when}; its UTC day is the partition",
+            "windowEnd": f"windowStart + {table.window.size}, not in the window any more",
+        }
+    return found | dict(table.measures)
+
+
 def days(program: TableProgram) -> DailyPartitionsDefinition | None:
     """UTC days of the window's start, today included; None for a table without time windows."""
-    first = program.table.source.not_before
-    if not program.windowed or first is None:
+    first = first_day(program)
+    if first is None:
         return None
-    return DailyPartitionsDefinition(start_date=first, end_offset=1)  # without the offset today does not exist yet
+    return DailyPartitionsDefinition(start_date=first.isoformat(), end_offset=1)  # without the offset today is no day
+
+
+def first_day(program: TableProgram) -> date | None:
+    """Day on which the first window begins, the one that `not_before` lies in; None for a table without windows."""
+    not_before = program.table.source.not_before
+    if program.window_micros is None or not_before is None:
+        return None
+    first, window = (
+        datetime.fromisoformat(not_before).replace(tzinfo=UTC),
+        timedelta(microseconds=program.window_micros),
+    )
+    return (first - (first - datetime.fromtimestamp(0, UTC)) % window).date()

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from dagster import AssetCheckEvaluation, AssetMaterialization, AssetObservation
 
 from ledger.observed import Observed, Place
-from orchestration import due, judge, materializations
+from orchestration import due, judge, materializations, tables
 from orchestration.cursor import Cursor, PipelineCursor, TableCursor
 from orchestration.materializations import Report
 from orchestration.verdict import Verdict
@@ -34,6 +34,9 @@ class Tick:
         self.cursor = cursor
         self._pipelines, self._seen, self._now = pipelines, seen, now
         self._at = now.timestamp()
+        self._today = (now.astimezone(UTC).date() - _EPOCH).days
+        firsts = {table.name: tables.first_day(table) for program in pipelines.values() for table in program.tables}
+        self._first = {name: (first - _EPOCH).days for name, first in firsts.items() if first is not None}
 
     def run(self) -> None:
         """Fill `events` and move the cursor by exactly those."""
@@ -44,20 +47,24 @@ class Tick:
         self._tell(v for v in every if self._told(v)[0] is not v.passed)
         for name in sorted(self._pipelines, key=lambda name: self._pipeline(name).reported_at):
             self._report(self._pipelines[name])
-        self._tell(v for v in every if self._at - self._told(v)[1] >= TELL_AGAIN)
+        self._tell(v for v in every if abs(self._at - self._told(v)[1]) >= TELL_AGAIN)
 
     # -- what was touched
 
     def _absorb(self) -> None:
-        live = {place.table_version for place in self._seen.places}
-        self.cursor.tables = {version: table for version, table in self.cursor.tables.items() if version in live}
+        builds = {place.table_version: place for place in self._seen.places}
+        live = {place.build for place in self._seen.places}
+        self.cursor.tables = {build: table for build, table in self.cursor.tables.items() if build in live}
         for touched in self._seen.touched:
-            table = self._table(touched.table_version)
-            spans = table.pending.setdefault("" if touched.day is None else str(touched.day), {})
+            place = builds[touched.table_version]
+            if touched.day is not None and touched.day < self._first.get(place.table, touched.day):
+                continue  # of a version with an earlier `not_before`, which waits for its rebuild
+            pending = self._table(place).pending
+            spans = pending.setdefault("" if touched.day is None else str(touched.day), {})
             low, high = spans.get(str(touched.partition), (touched.from_offset, touched.to_offset))
             spans[str(touched.partition)] = (min(low, touched.from_offset), max(high, touched.to_offset))
         for place in self._seen.places:
-            self._table(place.table_version).since[str(place.partition)] = place.next_offset
+            self._table(place).since[str(place.partition)] = place.next_offset
 
     # -- checks
 
@@ -78,43 +85,48 @@ class Tick:
     # -- reports
 
     def _report(self, program: PipelineProgram) -> None:
+        """Begin a report when one is due, and go on with the one under way as far as the tick has room."""
         pipeline = self._pipeline(program.name)
         places = self._seen.pipeline(program.name)
         workers = [w.worker for w in self._seen.workers if w.pipeline == program.name and w.state == "running"]
-        tables = [self._table(version) for version in sorted({place.table_version for place in places})]
+        own = [self._table(place) for place in {place.build: place for place in places}.values()]
         fresh = min((micros(table.table.fresh_within) for table in program.tables), default=0) / 1e6
-        look = due.Look(places, workers, tables, fresh, self._now)
-        why = due.reason(look, pipeline, self._at)
+        look = due.Look(places, workers, own, fresh, self._now, self._today)
+        why = "" if pipeline.reason else due.reason(look, pipeline, self._at)
         if why and places and len(self.events) < EVENTS:
-            if not pipeline.reason:
-                pipeline.reported_at, pipeline.workers = self._at, workers
-                if not program.derives:  # its topics have reports of their own
-                    self.events.append(materializations.topic(program, self._about(places, why)))
-            done = [self._report_table(table, why) for table in program.tables]
-            pipeline.reason = "" if all(done) else why
+            pipeline.reason, pipeline.reported_at, pipeline.workers = why, self._at, workers
+            if not program.derives:  # its topics have reports of their own
+                self.events.append(materializations.topic(program, self._about(places, why)))
+            for table in program.tables:
+                self._begin(table)
+        if pipeline.reason:
+            done = [self._go_on(table, pipeline.reason) for table in program.tables]
+            pipeline.reason = "" if all(done) else pipeline.reason
         pipeline.offsets = look.offsets
 
-    def _report_table(self, program: TableProgram, why: str) -> bool:
-        """Report what is pending of a table, as far as the tick has room; True when nothing is left."""
+    def _begin(self, program: TableProgram) -> None:
+        """What is due in the report that begins now: what is pending, or what a heartbeat names."""
+        places = self._seen.table(program.name)
+        if places:
+            table = self._table(places[0])
+            table.due = table.ready(self._today) or self._newest(program, table)
+            consumed = sum(place.consumed for place in places)
+            table.records, table.consumed = consumed - table.consumed, consumed
+
+    def _go_on(self, program: TableProgram, why: str) -> bool:
+        """Report what is due of a table, as far as the tick has room; True when nothing is left."""
         places = self._seen.table(program.name)
         if not places:
             return True
-        table = self._table(places[0].table_version)
-        ready = sorted(day for day in table.pending if self._exists(program, day))
-        if not ready:
-            ready = self._newest(program, table)
-        about = self._about(places, why, sum(place.consumed for place in places) - table.consumed)
-        room = EVENTS - len(self.events)
-        for day in ready[:room]:
+        table = self._table(places[0])
+        about = self._about(places, why, table.records)
+        while table.due and len(self.events) < EVENTS:
+            day = table.due.pop(0)
             partition = _key(day) if program.windowed else None
-            spans = table.pending.pop(day, {})
-            self.events.append(materializations.table(program, partition, spans, about))
+            self.events.append(materializations.table(program, partition, table.pending.pop(day, {}), about))
             if day and int(day) not in table.reported:
                 table.reported.append(int(day))
-        if len(ready) > room:
-            return False
-        table.consumed = sum(place.consumed for place in places)
-        return True
+        return not table.due
 
     def _newest(self, program: TableProgram, table: TableCursor) -> list[str]:
         """What a heartbeat names: the newest day; the table itself where it has no days; nothing without rows."""
@@ -122,23 +134,19 @@ class Tick:
             return [str(max(table.reported))] if table.reported else []
         return [""] if table.consumed else []
 
-    def _exists(self, program: TableProgram, day: str) -> bool:
-        """Whether the day is a partition yet: one ahead of the clock stays pending until it begins."""
-        return not program.windowed or _EPOCH + timedelta(days=int(day)) <= self._now.astimezone(UTC).date()
-
-    def _about(self, places: list[Place], why: str, consumed: int = 0) -> Report:
+    def _about(self, places: list[Place], why: str, records: int = 0) -> Report:
         pipeline = places[0].pipeline
         return Report(
             reason=why,
             now=self._now,
             places=places,
-            consumed=consumed,
+            records=records,
             switch=judge.switch(pipeline, self._seen, self._now),
             records_per_s=sum(w.records_per_s for w in self._seen.workers if w.pipeline == pipeline),
         )
 
-    def _table(self, version: str) -> TableCursor:
-        return self.cursor.tables.setdefault(version, TableCursor())
+    def _table(self, place: Place) -> TableCursor:
+        return self.cursor.tables.setdefault(place.build, TableCursor())
 
     def _pipeline(self, name: str) -> PipelineCursor:
         return self.cursor.pipelines.setdefault(name, PipelineCursor())

@@ -39,6 +39,7 @@ def asset(topic: Topic, sources: Sequence[FileSource], declared: code.Place) -> 
         from orchestration.ingest import materialize
 
         watched = FILES_TAG not in context.run.tags
-        return materialize(context.log, topic, sources, attempt=None if watched else context.retry_number)
+        attempt = None if watched else context.retry_number
+        return materialize(context.log, topic, sources, context.log_event, attempt=attempt)
 
     return ingest_topic

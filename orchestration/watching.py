@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from headrace.errors import Transient
+from headrace.errors import HeadraceError
 from headrace.settings import load
 from ledger import connection
 from ledger.observed import observe
@@ -16,16 +16,16 @@ from topology.program import PipelineProgram
 def watch(program: PipelineProgram, cursor: str | None) -> Ticked:
     """One tick. The check `fleet` is reported when its outcome changes; the fleet itself repeats a good one.
 
-    cursor: whether it passed at the last tick.
+    cursor: how it was at the last tick, as a person reads it on the sensor's page.
     """
     try:
         with connection.connect(load().need_postgres(), application="headrace switch") as db:
             now = connection.now(db)
-            seen = observe(db, now)
-    except (psycopg.OperationalError, psycopg.errors.UndefinedTable, Transient) as error:
+            seen = observe(db, now, [table.name for table in program.tables])
+    except (psycopg.OperationalError, psycopg.errors.UndefinedTable, HeadraceError) as error:
         return Ticked((), cursor, " ".join(str(error).split()))
     fleet, workers = judge.fleet(program, seen.fleet, now), judge.workers(program, seen, now)
-    outcome = str(fleet.passed)
+    outcome = "fleet ticks" if fleet.passed else "fleet is silent"
     events = [] if cursor == outcome or program.derives else [fleet.evaluation()]  # shown at the source, by its readers
     says = workers.says if fleet.passed else f"{workers.says}; fleet: {fleet.says}"
     return Ticked(events, outcome, says)

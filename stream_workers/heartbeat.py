@@ -21,12 +21,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class End:
-    """How far a partition reaches, and the Kafka timestamp (seconds) of what is not consumed yet; None when level."""
+    """How far a partition reaches, and the Kafka timestamp (seconds) of what is not consumed yet; None when level.
+
+    seen_ago: seconds since Kafka was asked. A broker that does not answer makes it grow: what was level then need not
+    be level now.
+    """
 
     topic: str
     partition: int
     end_offset: int
     waiting_since: float | None
+    seen_ago: float
 
 
 class Heartbeat:
@@ -97,4 +102,12 @@ class Heartbeat:
         beat = self._describe()
         workers.beat(db, beat)
         for end in self._ends():
-            ends.see_end(db, beat.pipeline, end.topic, end.partition, end.end_offset, end.waiting_since)
+            ends.see_end(
+                db,
+                beat.pipeline,
+                end.topic,
+                end.partition,
+                end.end_offset,
+                end.waiting_since,
+                seen_ago=end.seen_ago,
+            )

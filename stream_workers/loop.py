@@ -93,6 +93,7 @@ class Loop:
         self._router = Router(program)
         self._owned: dict[int, Owned] = {}
         self._waiting: dict[int, Waiting] = {}
+        self._behind: dict[int, tuple[int, float]] = {}  # offset, and since when records are known to wait there
         self._tend_at = 0.0
 
     def run(self, db: Connection, claims: Claims, watch: Watch) -> None:
@@ -276,9 +277,20 @@ class Loop:
         seen = watch.seen
         if seen is None:
             return []
+        log, asked = seen
+        ago = self.clock.monotonic() - asked
         found = []
         for shard, owned in list(self._owned.items()):
-            end = max(seen.end.get(shard, 0), owned.state.next_offset)
-            level = owned.state.next_offset >= end
-            found.append(End(owned.state.topic, shard, end, None if level else owned.waiting_since))
+            at = owned.state.next_offset
+            end = max(log.end.get(shard, 0), at)
+            since = None if at >= end else owned.waiting_since or self._since(shard, at)
+            found.append(End(owned.state.topic, shard, end, since, ago))
         return found
+
+    def _since(self, shard: int, offset: int) -> float:
+        """Wall-clock seconds since records are known to wait at an offset that was level after its last batch."""
+        known, since = self._behind.get(shard, (-1, 0.0))
+        if known != offset:
+            since = self.clock.now().timestamp()
+            self._behind[shard] = offset, since
+        return since

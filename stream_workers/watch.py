@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 from headrace.errors import PartitionsChanged, Terminal, Transient
@@ -28,7 +29,7 @@ class Watch:
         self._kafka, self._program, self._seconds, self._positions = kafka, program, seconds, positions
         self._lock = threading.Lock()
         self._problems: dict[int, Terminal] = {}
-        self._seen: LogState | None = None
+        self._seen: tuple[LogState, float] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
@@ -40,8 +41,8 @@ class Watch:
             return found
 
     @property
-    def seen(self) -> LogState | None:
-        """The log as it was last seen."""
+    def seen(self) -> tuple[LogState, float] | None:
+        """The log as it was last seen, and the monotonic time at which Kafka was asked."""
         return self._seen
 
     def close(self) -> None:
@@ -54,6 +55,7 @@ class Watch:
             before = (
                 self._positions()
             )  # read first: the log only grows, so a position read before is never beyond its end
+            asked = time.monotonic()
             try:
                 state = self._kafka.describe(self._program.topic.name)
             except Transient as error:
@@ -65,7 +67,7 @@ class Watch:
             except Exception:
                 log.exception("the look at %s failed; looking again", self._program.topic.name)
                 continue
-            self._seen = state
+            self._seen = state, asked
             self._tell(self._judge(before, state))
 
     def _judge(self, before: Mapping[int, list[Position]], state: LogState) -> dict[int, Terminal]:

@@ -149,7 +149,9 @@ def test_interrupted_resumed_used_and_run_again(env: dict[str, str], tmp_path: P
     up.wait_for("up until Ctrl-C")
     first = json.loads((tmp_path / "demo.json").read_text())
     check(first, new=first["new_records"])
-    assert 0 < first["new_records"] <= first["in_log"], "the interrupted demo may have sent some"
+    assert 0 <= first["new_records"] <= first["in_log"], (
+        "the interrupted demo may have sent some, or all on a slow machine"
+    )
     assert all(address in up.text for address in ("/assets/kafka/order-created-events?view=lineage", "/runs"))
     _look_around(env)
     run(env, "produce", "orders", "--events", "500", "--bad", "4%", "--seed", "9")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from assets import catalog as declared
-from tests.catalogs import orders as declarations
 from tests.conftest import Services
 from tests.stream_workers.harness import Rig
 
+DECLARATIONS = "tests.catalogs.orders"
 TABLES = ["customer_order_totals", "product_sales"]
 
 
@@ -39,5 +39,8 @@ def catalog(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> declared.Catalog:
     for name, value in rig.environment().items():
         if name.startswith("TEST_"):
             monkeypatch.setenv(name, value)
-    importlib.reload(declarations)
-    return declared.load("tests.catalogs")
+    try:
+        sys.modules.pop(DECLARATIONS, None)  # it reads the environment when it is imported
+        return declared.load("tests.catalogs")
+    finally:
+        sys.modules.pop(DECLARATIONS, None)

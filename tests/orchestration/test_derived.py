@@ -70,7 +70,8 @@ def test_the_fleet_reports_it(
         rig.wait(rig.made)
         rig.wait(lambda: bool(rig.query("select 1 from ledger.ends where pipeline = 'orders-derived'")))
         with connect(database) as db:
-            seen = observe(db, datetime.now(UTC), since={}, volumes=True)
+            program = catalog.pipelines["orders-derived"]
+            seen = observe(db, datetime.now(UTC), [t.name for t in program.tables], since={}, volumes=True)
         tick = Tick({"orders-derived": catalog.pipelines["orders-derived"]}, seen, Cursor(), datetime.now(UTC))
         tick.run()
         told = {event.asset_key for event in tick.events if isinstance(event, AssetMaterialization)}

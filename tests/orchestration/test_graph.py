@@ -61,3 +61,15 @@ def test_every_asset_says_what_it_is_and_whose() -> None:
 def test_the_job_ingests_topics_and_nothing_external() -> None:
     job = defs.resolve_job_def("ingest")
     assert job.asset_layer.selected_asset_keys == {AssetKey(["kafka", "order-created-events"])}
+
+
+def test_a_table_leads_to_its_switch_and_says_what_its_columns_are() -> None:
+    graph = defs.resolve_asset_graph()
+    selection = defs.resolve_sensor_def("orders_worker").asset_selection
+    assert selection is not None
+    tables = {AssetKey(["postgres", "customer_order_totals"]), AssetKey(["postgres", "product_sales"])}
+    assert selection.resolve(graph) == tables
+    for spec in defs.resolve_all_asset_specs():
+        if spec.key in tables:
+            described = _value(spec.metadata["dagster/column_schema"]).columns
+            assert all(column.description for column in described), spec.key

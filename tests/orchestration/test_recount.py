@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -149,6 +151,27 @@ def test_recount_of_a_real_log(
         ends = rig.ends()
         rig.admin.delete_records([TopicPartition(rig.topic, 0, ends[0])])[TopicPartition(rig.topic, 0)].result()
         assert all([one.partition for one in f.unread] == [0] for f in found(rig.topic).values())
+
+
+def test_a_worker_that_goes_on_while_the_log_is_looked_at_truncates_nothing(
+    stack: Services, database: str, topic_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = recount.ends
+
+    with pipeline.running(stack, database, f"{topic_name}-orders", tmp_path) as rig:
+        rig.produce(1, 200)
+        pipeline.consume(rig)
+
+        def slowly(config: Mapping[str, Any], topic: str) -> dict[int, tuple[int, int]]:
+            bounds = look(config, topic)
+            rig.produce(2, 200)
+            pipeline.consume(rig)
+            return bounds
+
+        monkeypatch.setattr(recount, "ends", slowly)
+        for finding in found(rig.topic).values():
+            assert not finding.differing and not finding.unread
+            assert counted(finding) == (400, 0)
 
 
 def _run_the_job(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

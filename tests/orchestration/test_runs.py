@@ -30,6 +30,15 @@ def materialize(dagster: Dagster) -> tuple[dict[str, Any], list[str]]:
     }, lines
 
 
+def landed(dagster: Dagster, source: str) -> tuple[int, int]:
+    """(new files, rows) of the newest report of a source's files; no files when there is none."""
+    asset = dagster.webserver.query(LATEST, key={"path": ["files", source]})["assetOrError"]
+    for event in asset.get("assetMaterializations", []):
+        values = {entry["label"]: entry.get("intValue") for entry in event["metadataEntries"]}
+        return values["new files"], values["rows"]
+    return 0, 0
+
+
 def test_materializing_a_topic_ingests_its_files_once(dagster: Dagster) -> None:
     made = generate.generate(dagster.landing, events=1_200, bad=0.05, seed=SEED, days=1)
 
@@ -39,6 +48,8 @@ def test_materializing_a_topic_ingests_its_files_once(dagster: Dagster) -> None:
     assert first["rejected lines"] == made.rejected_lines
     assert "wrong_type" in first["rejected by reason"]
     assert "orders/2026-01-01.csv" in first["per file"]
+    files = {source: landed(dagster, source) for source in ("orders_csv", "orders_json")}
+    assert [new for new, _ in files.values()] == [1, 1] and sum(rows for _, rows in files.values()) == made.rows
     assert any("provisioned order-created-events" in line for line in lines)
     before = recount(load().kafka(), TOPIC[1])
 
@@ -46,6 +57,15 @@ def test_materializing_a_topic_ingests_its_files_once(dagster: Dagster) -> None:
     assert (second["produced"], second["files skipped"], second["rows"]) == (0, 2, made.rows)
     assert any("skipped" in line for line in lines)
     assert recount(load().kafka(), TOPIC[1]).partitions == before.partitions
+    (dagster.landing / "orders" / "more.csv").write_text(_two_rows(dagster))
+    third, _ = materialize(dagster)
+    assert third["files skipped"] == 2 and landed(dagster, "orders_csv") == (1, 2)
+    assert landed(dagster, "orders_json") == files["orders_json"]  # nothing new: no report
+
+
+def _two_rows(dagster: Dagster) -> str:
+    lines = (dagster.landing / "orders" / "2026-01-01.csv").read_text().splitlines()
+    return "\n".join([lines[0], *lines[1:3]]) + "\n"
 
 
 def test_a_file_that_cannot_be_ingested_fails_the_run_with_its_one_line(dagster: Dagster) -> None:

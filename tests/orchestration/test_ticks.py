@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
-from dagster import AssetCheckEvaluation, AssetKey, AssetMaterialization, AssetObservation, materialize
+from dagster import AssetCheckEvaluation, AssetMaterialization, materialize
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 from dagster_postgres import PostgresEventLogStorage
 
 from assets import catalog
 from ledger import connect, fleet
-from orchestration import definitions, keys
+from orchestration import definitions
 from orchestration.flight import Flight
 from orchestration.tick import EVENTS
+from orchestration.watching import watch
 from tests.conftest import Services
-from tests.orchestration.ticking import Line, dagster_instance, line
-
-MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-TOTALS, SALES = keys.table_key("customer_order_totals"), keys.table_key("product_sales")
+from tests.orchestration.ticking import MIDNIGHT, SALES, TOTALS, Line, dagster_instance, line
 
 
 @pytest.fixture
@@ -33,18 +31,6 @@ def live(stack: Services, database: str, tmp_path: Path) -> Iterator[Line]:
         line(database, dagster, MIDNIGHT - timedelta(minutes=20)) as found,
     ):
         yield found
-
-
-def materialized(live: Line, key: AssetKey) -> list[AssetMaterialization]:
-    return [e for e in live.events() if isinstance(e, AssetMaterialization) and e.asset_key == key]
-
-
-def observed(live: Line) -> list[AssetObservation]:
-    return [e for e in live.events() if isinstance(e, AssetObservation)]
-
-
-def evaluations(live: Line, check: str) -> list[AssetCheckEvaluation]:
-    return [e for e in live.events() if isinstance(e, AssetCheckEvaluation) and e.check_name == check]
 
 
 def stale(live: Line) -> dict[str, StaleStatus]:
@@ -97,7 +83,7 @@ def test_an_hour_of_ticks(live: Line) -> None:
         gaps = [(b - a).total_seconds() for a, b in zip(at, [*at[1:], live.now], strict=True)]
         assert max(gaps) <= 305, key
     kinds = Counter(type(event).__name__ for event in live.events())
-    reports = len(observed(live))
+    reports = len(live.observed())
     assert 12 <= reports <= 12 + 4, "one in five minutes, and one each for start, stop, start and the first rows"
     assert kinds["AssetMaterialization"] <= reports * 3  # totals, one or two days
     assert kinds["AssetCheckEvaluation"] <= 2 * 10 + 10  # once, hourly, and what changed
@@ -107,7 +93,7 @@ def test_an_hour_of_ticks(live: Line) -> None:
     red = [e for e in live.events() if isinstance(e, AssetCheckEvaluation) and not e.passed]
     assert [e.check_name for e in red] == ["workers"], "switched on, and no worker from minute 50 to 55"
     assert "no worker runs" in str(red[0].description)
-    assert [e.passed for e in evaluations(live, "workers")][-1]
+    assert [e.passed for e in live.evaluations("workers")][-1]
 
 
 def test_nothing_to_say_is_no_event(live: Line) -> None:
@@ -130,9 +116,9 @@ def test_a_day_ahead_of_the_clock_waits_until_it_begins(live: Line) -> None:
     live.tick(20)
     tomorrow = MIDNIGHT.date().isoformat()
     assert live.days() == {tomorrow}
-    assert materialized(live, TOTALS) and not materialized(live, SALES)
+    assert live.materialized(TOTALS) and not live.materialized(SALES)
     live.tick(25 * 60)
-    assert [e.partition for e in materialized(live, SALES)] == [tomorrow]
+    assert [e.partition for e in live.materialized(SALES)] == [tomorrow]
 
 
 def test_many_days_are_spread_over_ticks(live: Line) -> None:
@@ -144,7 +130,7 @@ def test_many_days_are_spread_over_ticks(live: Line) -> None:
         assert len(live.tick(15).events) <= EVENTS
     assert len(live.days()) == 70
     assert live.days() == live.dagster.get_materialized_partitions(SALES)
-    assert len(observed(live)) <= 3
+    assert len(live.observed()) <= 3
 
 
 def test_metadata_of_a_report(live: Line) -> None:
@@ -152,16 +138,16 @@ def test_metadata_of_a_report(live: Line) -> None:
     live.produce(50)
     live.consume(live.now)
     live.tick(20)
-    (event,) = materialized(live, SALES)
+    (event,) = live.materialized(SALES)
     values = {name: getattr(value, "value", value) for name, value in event.metadata.items()}
     assert values["offsets"] == {str(partition): "0-50" for partition in range(4)}
-    assert values["records"] == 200
+    assert values["records since last report"] == 200
     assert (values["lag records"], values["lag seconds"]) == (0, 0.0)
     assert values["switch"] == "on by its toggle"
     live.produce(1)
     live.consume(live.now)
     live.tick(300)
-    assert [e.metadata["records"].value for e in materialized(live, TOTALS)] == [200, 4]
+    assert [e.metadata["records since last report"].value for e in live.materialized(TOTALS)] == [200, 4]
 
 
 def test_toggle_is_copied_and_override_wins(live: Line) -> None:
@@ -185,10 +171,10 @@ def test_a_daemon_that_died_after_the_events_reports_them_again(live: Line) -> N
     live.consume(live.now)
     before = live.cursor
     live.tick(20)
-    reported = [e.partition for e in materialized(live, SALES)]
+    reported = [e.partition for e in live.materialized(SALES)]
     live.cursor = before
     live.tick()
-    assert [e.partition for e in materialized(live, SALES)] == reported * 2
+    assert [e.partition for e in live.materialized(SALES)] == reported * 2
     assert live.days() == live.dagster.get_materialized_partitions(SALES)
 
 
@@ -216,11 +202,16 @@ def test_two_daemons_of_one_instance_do_not_tick_at_once(live: Line) -> None:
     assert "all pipelines on" in live.tick().says
 
 
-def test_without_postgres_a_tick_says_so(live: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_postgres_a_tick_says_so(live: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADRACE_POSTGRES_URL", "postgresql://nobody:secret@127.0.0.1:9/none")
     done = live.flight.tick(lambda: {"orders": True}, "kept")
     assert done.cursor == "kept" and not done.events
     assert "nothing was switched" in done.says and "secret" not in done.says and "\n" not in done.says
+    monkeypatch.delenv("HEADRACE_POSTGRES_URL")
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path / "nothing"))
+    for ticked in (live.flight.tick(lambda: {"orders": True}, "kept"), watch(live.program, "kept")):
+        assert ticked.cursor == "kept" and not ticked.events
+        assert "no Postgres address: run `headrace up`" in ticked.says
 
 
 def test_a_table_cannot_be_materialized_and_nothing_changes(live: Line) -> None:

@@ -10,12 +10,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from dagster import DagsterInstance
+from dagster import AssetCheckEvaluation, AssetKey, AssetMaterialization, AssetObservation, DagsterInstance
 
 from assets import catalog
 from headrace.failpoint import Failpoints
@@ -29,8 +29,11 @@ from stream_workers.opening import ShardState, TableState
 from stream_workers.routing import Forced, Router
 from stream_workers.versions import register
 from tests.conftest import Services, _address, _drop, _make
+from topology.program import PipelineProgram
 
 PARTITIONS = 4
+MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+TOTALS, SALES = keys.table_key("customer_order_totals"), keys.table_key("product_sales")
 
 
 @contextmanager
@@ -65,14 +68,18 @@ class Line:
 
     def __post_init__(self) -> None:
         self.catalog = catalog.load("tests.catalogs")
-        self.program = self.catalog.pipelines["orders"]
+        self.declare(self.catalog.pipelines["orders"])
         self.topic = keys.topic_key(self.program.topic.name)
-        self.flight = Flight(self.catalog.pipelines, "instance-1", "tick", lambda _db: self.now)
-        self.router = Router(self.program)
-        self.states: dict[int, ShardState] = {}
         register(self.db, self.program)
         workers.declare(self.db, ["orders"])
         self._settle("update ledger.pipelines set changed_at = %s", self.now)
+
+    def declare(self, program: PipelineProgram) -> None:
+        """The declarations are these from now on; a worker has to start anew."""
+        self.program = program
+        self.flight = Flight({program.name: program}, "instance-1", "tick", lambda _db: self.now)
+        self.router = Router(program)
+        self.states: dict[int, ShardState] = {}
 
     # -- time and ticks
 
@@ -199,6 +206,18 @@ class Line:
     def events(self) -> list[Event]:
         """Everything reported so far."""
         return [event for _, done in self.history for event in done.events]
+
+    def materialized(self, key: AssetKey) -> list[AssetMaterialization]:
+        """Reports of a table."""
+        return [e for e in self.events() if isinstance(e, AssetMaterialization) and e.asset_key == key]
+
+    def observed(self) -> list[AssetObservation]:
+        """Reports of the topic."""
+        return [e for e in self.events() if isinstance(e, AssetObservation)]
+
+    def evaluations(self, check: str) -> list[AssetCheckEvaluation]:
+        """Outcomes of a check that were told."""
+        return [e for e in self.events() if isinstance(e, AssetCheckEvaluation) and e.check_name == check]
 
     def _settle(self, statement: str, *given: object) -> None:
         """Move moments that Postgres wrote by its own clock to the test's."""

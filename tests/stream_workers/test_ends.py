@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -185,3 +186,33 @@ def test_the_supervisor_neither_waits_for_kafka_nor_ends_without_it(supervised: 
     assert process.wait(10) == 0  # a look at Kafka may be under way for longer than that
     assert "Traceback" not in log.read_text()
     assert log.read_text().count("ends not seen") == 1
+
+
+def test_a_worker_does_not_call_old_ends_new_while_kafka_is_away(rig: Rig, seed: int) -> None:
+    rig.produce(seed, 100)
+    rig.start()
+    rig.wait(rig.level)
+    seen = "select max(seen_at), clock_timestamp() from ledger.ends"
+    rig.wait(lambda: len(lag(rig)) == 4 and records(rig) == 0)
+    rig.stack.kafka.kill()
+    try:
+        away = rig.query(seen)[0][1]
+        beats = "select max(heartbeat_at) from ledger.workers"
+        rig.wait(lambda: rig.query(seen)[0][1] > away + timedelta(seconds=3))
+        before = rig.query(beats)
+        rig.wait(lambda: rig.query(beats) > before)  # the worker goes on saying that it lives
+        assert rig.query(seen)[0][0] <= away
+    finally:
+        rig.stack.kafka.start()
+    rig.wait(lambda: rig.query(seen)[0][0] > away)
+
+
+def test_records_that_cannot_be_committed_wait_from_when_they_were_seen(rig: Rig, seed: int) -> None:
+    rig.produce(seed, 100)
+    rig.start()
+    rig.wait(rig.level)
+    with connect(rig.database) as db, db.transaction():
+        db.execute("lock table ledger.batch_index in exclusive mode")
+        rig.produce(seed + 1, 100)
+        rig.wait(lambda: any(one.seconds is not None and one.seconds > 0.5 for one in lag(rig)))
+    rig.wait(lambda: rig.level() and [one.seconds for one in lag(rig)] == [None] * rig.partitions)
