@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from assets import catalog as declared
+from tests import fresh
 from tests.conftest import Services
 from tests.stream_workers.harness import Rig
 
-DECLARATIONS = "tests.catalogs.orders"
 TABLES = ["customer_order_totals", "product_sales"]
 
 
@@ -39,8 +38,4 @@ def catalog(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> declared.Catalog:
     for name, value in rig.environment().items():
         if name.startswith("TEST_"):
             monkeypatch.setenv(name, value)
-    try:
-        sys.modules.pop(DECLARATIONS, None)  # it reads the environment when it is imported
-        return declared.load("tests.catalogs")
-    finally:
-        sys.modules.pop(DECLARATIONS, None)
+    return fresh.load()

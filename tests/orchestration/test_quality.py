@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 import socket
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from html import unescape
@@ -26,9 +25,9 @@ from dagster import (
     in_process_executor,
 )
 
-from assets import catalog
 from assets.catalog import Catalog
 from orchestration import code, keys, quality, quality_suite, tables
+from tests import fresh
 from tests.conftest import Services
 from tests.stream_workers import orders
 from tests.stream_workers.harness import Rig
@@ -131,21 +130,9 @@ def shop(
     (tmp_path / "logs").mkdir()
     rig = Rig(stack, database, f"{topic_name}-orders", tmp_path / "logs")
     try:
-        yield Shop(rig, tmp_path / "home", _catalog())
+        yield Shop(rig, tmp_path / "home", fresh.load())
     finally:
         rig.close()
-        _forget()
-
-
-def _catalog() -> Catalog:
-    """The catalog of the tests, with the topic that the environment names now."""
-    _forget()
-    return catalog.load("tests.catalogs")
-
-
-def _forget() -> None:
-    for name in [name for name in sys.modules if name.startswith("tests.catalogs.")]:
-        del sys.modules[name]
 
 
 def fill(shop: Shop, seed: int, **environment: str) -> None:
@@ -250,7 +237,7 @@ def test_a_negative_amount_let_through_is_shown_with_its_key_and_offsets(
     shop: Shop, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEST_ANY_AMOUNT", "1")
-    shop.catalog = _catalog()
+    shop.catalog = fresh.load()
     record = orders.order(random.Random(seed), 10**6) | {
         "customerId": "refund",
         "productId": "returned",
@@ -412,7 +399,7 @@ def test_what_is_not_there_is_said_in_one_line(
 
     fill(shop, seed)
     monkeypatch.setenv("TEST_ANY_AMOUNT", "1")
-    changed = replace(shop, catalog=_catalog()).run()
+    changed = replace(shop, catalog=fresh.load()).run()
     assert changed.red == CHECKS
     for one in changed.found.values():
         assert "headrace pipeline rebuild orders" in (one.description or "")

@@ -9,10 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from assets import catalog
 from headrace.settings import load
 from ledger import connect, ends, reports
 from stream_workers.ends import Ends
+from tests import fresh
 from tests.stream_workers.harness import Rig
 from tests.stream_workers.supervised import Supervised
 from topology.program import PipelineProgram
@@ -88,12 +88,8 @@ def test_lag_of_a_pipeline_that_is_off_grows_and_goes_away(supervised: Supervise
 @pytest.fixture
 def programs(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, PipelineProgram]]:
     """The pipeline of the rig as this process sees it."""
-    import sys
-
     monkeypatch.setenv("TEST_TOPIC", rig.topic)
-    for name in [name for name in sys.modules if name.startswith("tests.catalogs")]:
-        monkeypatch.delitem(sys.modules, name)
-    yield dict(catalog.load("tests.catalogs").pipelines)
+    yield dict(fresh.load().pipelines)
 
 
 def test_what_no_record_follows_has_no_date_and_what_a_worker_reads_is_left_alone(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-
 import psycopg
 import pytest
 from confluent_kafka import TopicPartition
 from psycopg import sql
 
-import tests.catalogs.orders
-from assets import catalog
 from headrace import settings
 from stream_workers import remedy
+from tests import fresh
 from tests.stream_workers.harness import Rig
 from tests.stream_workers.orders import Sent
 from topology.program import PipelineProgram
@@ -26,9 +23,7 @@ def _program(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> PipelineProgram:
     for name, value in rig.environment().items():
         monkeypatch.setenv(name, value)
     settings.settings.cache_clear()
-    importlib.reload(tests.catalogs.orders)
-    program: PipelineProgram = catalog.load("tests.catalogs").pipelines["orders"]
-    return program
+    return fresh.load().pipelines["orders"]
 
 
 def _recreate(rig: Rig) -> None:
