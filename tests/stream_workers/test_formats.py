@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from headrace.settings import load
 from ingestion.generate import generate
 from ingestion.ingest import ingest
-from tests.catalogs import orders as declarations
+from tests import fresh
 from tests.stream_workers.harness import Rig
 from topology import FileSource
 
@@ -24,8 +23,7 @@ def test_files_of_two_formats_out_of_order(
 ) -> None:
     monkeypatch.setenv("TEST_JSON", "1" if form == "json" else "")
     monkeypatch.setenv("TEST_TOPIC", rig.topic)
-    importlib.reload(declarations)
-    topic = declarations.orders
+    (topic,) = fresh.load().topics.values()
     landing = tmp_path / "landing"
     made = generate(landing, events=3000, bad=0.02, seed=seed, days=3)
     sources = [
