@@ -1,10 +1,21 @@
 """The cheap checks as definitions: ticks report them, and they can be run on demand by the same functions."""
 
 # No postponed annotations here: dagster looks at the type of `context`.
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from dagster import AssetCheckExecutionContext, AssetCheckKey, AssetCheckResult, AssetChecksDefinition, AssetCheckSpec
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetCheckKey,
+    AssetCheckResult,
+    AssetChecksDefinition,
+    AssetCheckSpec,
+    AssetSelection,
+    DefaultScheduleStatus,
+    ScheduleDefinition,
+    define_asset_job,
+)
 from dagster import multi_asset_check as dagster_multi_asset_check
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from orchestration import keys
 from topology.program import PipelineProgram, TableProgram
@@ -21,6 +32,7 @@ TOPIC_CHECKS = {
 }
 MAKERS_SAYS = "Workers that make this topic run as the switch says; none stalls, none crashes again and again."
 _BLOCKING = {"accounting"}
+_JOB = "pipelines"
 
 
 def check(program: PipelineProgram) -> AssetChecksDefinition:
@@ -43,6 +55,34 @@ def check(program: PipelineProgram) -> AssetChecksDefinition:
         yield from lasting(context.instance, found)
 
     return look
+
+
+def jobs(pipelines: Iterable[PipelineProgram]) -> list[UnresolvedAssetJobDefinition]:
+    """The job `pipelines`: are workers and fleet there? Sensors that are switched off cannot tell."""
+    topics = [keys.topic_key(pipeline.topic.name) for pipeline in pipelines if not pipeline.derives]
+    wanted = [AssetCheckKey(topic, name) for topic in topics for name in TOPIC_CHECKS]
+    if not wanted:
+        return []
+    return [
+        define_asset_job(
+            _JOB, AssetSelection.checks(*wanted), description="Look at the workers of every pipeline and at the fleet."
+        )
+    ]
+
+
+def schedules(pipelines: Iterable[PipelineProgram]) -> list[ScheduleDefinition]:
+    """The look of every hour."""
+    return [
+        ScheduleDefinition(
+            name=f"{_JOB}_hourly",
+            job_name=_JOB,
+            cron_schedule="35 * * * *",
+            execution_timezone="UTC",
+            default_status=DefaultScheduleStatus.RUNNING,
+            description="Look at workers and fleet every hour, also of pipelines that are switched off.",
+        )
+        for _ in jobs(pipelines)
+    ]
 
 
 def _of_table(table: TableProgram) -> list[AssetCheckSpec]:

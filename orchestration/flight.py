@@ -1,15 +1,16 @@
 """What the fleet sensor does in one tick, on the ledger. Imported by ticks only: it needs drivers.
 
 1. Take the fleet's lease for the length of the tick: two daemons of one instance never report twice.
-2. Note the tick; leave everything alone when the switches belong to another Dagster instance.
+2. Leave everything alone when the switches belong to another Dagster instance.
 3. Copy the toggles into the ledger's desired state.
 4. Look at everything in one snapshot, judge it, and plan the events.
+5. Note the tick: last, so that one that fails every time is seen as a fleet that does not tick.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import psycopg
@@ -64,13 +65,16 @@ class Flight:
             return Ticked((), cursor, "another tick of the fleet is under way; this one did nothing")
         try:
             now = self._clock(db)
-            if not fleet.tick(db, self._instance, now):
-                return Ticked((), cursor, _not_ours(fleet.owner(db), now))
+            owner = fleet.owner(db)
+            if owner is not None and owner.instance != self._instance:
+                return Ticked((), cursor, _not_ours(owner, now))
             on = toggles()
             workers.declare(db, sorted(self._pipelines))
             for pipeline in sorted(self._pipelines):
                 workers.set_desired(db, pipeline, on[pipeline])
-            return self._report(db, Cursor.load(cursor), now)
+            done = self._report(db, Cursor.load(cursor), now)
+            fleet.tick(db, self._instance, now)  # the lease keeps another instance from coming in between
+            return done
         finally:
             leases.release(db, [fleet.LEASE], self._holder)
 
@@ -78,7 +82,7 @@ class Flight:
         volumes = abs(now.timestamp() - cursor.volume_at) >= _VOLUME_SECONDS
         tables = [table.name for program in self._pipelines.values() for table in program.tables]
         seen = observe(db, now, tables, since=cursor.known(), volumes=volumes)
-        tick = Tick(self._pipelines, seen, cursor, now)
+        tick = Tick(self._pipelines, replace(seen, fleet=fleet.Fleet(self._instance, now)), cursor, now)
         tick.run()
         off = [name for name, switch in seen.switches.items() if name in self._pipelines and not switch.on(now)]
         running = sum(worker.state == "running" for worker in seen.workers)
@@ -86,9 +90,7 @@ class Flight:
         return Ticked(tick.events, cursor.dump(), f"{switched}; {running} workers; {len(tick.events)} events")
 
 
-def _not_ours(owner: fleet.Fleet | None, now: datetime) -> str:
-    if owner is None:
-        return "the fleet was released a moment ago; the next tick owns it"
+def _not_ours(owner: fleet.Fleet, now: datetime) -> str:
     age = (now - owner.ticked_at).total_seconds()
     return (
         f"the switches belong to the Dagster instance {owner.instance[:8]}, which ticked {age:.0f} s ago; this one did"

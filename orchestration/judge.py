@@ -110,11 +110,19 @@ def workers(program: PipelineProgram, seen: Observed, now: datetime) -> Verdict:
     return Verdict(keys.topic_key(program.topic.name), "workers", trouble is None, says, numbers)
 
 
-def fleet(program: PipelineProgram, owner: Fleet | None, now: datetime) -> Verdict:
-    """Whether the fleet sensor ticks: without it a toggle moves nothing and no table reports."""
+def fleet(program: PipelineProgram, owner: Fleet | None, now: datetime, instance: str | None = None) -> Verdict:
+    """Whether the fleet sensor ticks: without it a toggle moves nothing and no table reports.
+
+    instance: the Dagster instance that asks; its own sensor has to be the one that ticks.
+    """
     key = keys.topic_key(program.topic.name)
     if owner is None:
         return Verdict(key, "fleet", False, "the fleet sensor has never ticked; switch it on in Dagster: Automation")
+    if instance is not None and owner.instance != instance:
+        says = (
+            f"the switches belong to the Dagster instance {owner.instance[:8]}; to move them: `headrace fleet release`"
+        )
+        return Verdict(key, "fleet", False, says)
     age = max(0.0, (now - owner.ticked_at).total_seconds())
     passed = age <= FLEET_SILENT.total_seconds()
     says = f"last tick {age:.0f} s ago"

@@ -8,7 +8,7 @@ It names the tables as its assets and never asks for a run, so that the page of 
 from dagster import AssetSelection, DefaultSensorStatus, SensorDefinition, SensorEvaluationContext, SensorResult
 from dagster import sensor as dagster_sensor
 
-from orchestration import keys, names
+from orchestration import instance, keys, names
 from topology.program import PipelineProgram
 
 
@@ -26,7 +26,7 @@ def sensor(program: PipelineProgram) -> SensorDefinition:
     def worker(context: SensorEvaluationContext) -> SensorResult:
         from orchestration.watching import watch
 
-        done = watch(program, context.cursor)
+        done = watch(program, context.cursor, instance.identity(context.instance))
         return SensorResult(asset_events=done.events, cursor=done.cursor, skip_reason=done.says)
 
     return worker

@@ -13,10 +13,10 @@ from orchestration.flight import Ticked
 from topology.program import PipelineProgram
 
 
-def watch(program: PipelineProgram, cursor: str | None) -> Ticked:
+def watch(program: PipelineProgram, cursor: str | None, instance: str) -> Ticked:
     """One tick. The check `fleet` is reported when its outcome changes; the fleet itself repeats a good one.
 
-    cursor: how it was at the last tick, as a person reads it on the sensor's page.
+    cursor: how it was at the last tick, as a person reads it on the sensor's page. instance: whose sensor this is.
     """
     try:
         with connection.connect(load().need_postgres(), application="headrace switch") as db:
@@ -24,7 +24,7 @@ def watch(program: PipelineProgram, cursor: str | None) -> Ticked:
             seen = observe(db, now, [table.name for table in program.tables])
     except (psycopg.OperationalError, psycopg.errors.UndefinedTable, HeadraceError) as error:
         return Ticked((), cursor, " ".join(str(error).split()))
-    fleet, workers = judge.fleet(program, seen.fleet, now), judge.workers(program, seen, now)
+    fleet, workers = judge.fleet(program, seen.fleet, now, instance), judge.workers(program, seen, now)
     outcome = "fleet ticks" if fleet.passed else "fleet is silent"
     events = [] if cursor == outcome or program.derives else [fleet.evaluation()]  # shown at the source, by its readers
     says = workers.says if fleet.passed else f"{workers.says}; fleet: {fleet.says}"

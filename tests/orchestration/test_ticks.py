@@ -193,6 +193,24 @@ def test_another_instance_does_nothing_until_the_fleet_is_released(live: Line, d
     assert "belong to" in live.tick().says
 
 
+def test_a_switch_of_another_instance_says_that_it_moves_nothing(live: Line) -> None:
+    live.tick()
+    own, other = (watch(live.program, None, name) for name in ("instance-1", "instance-2"))
+    assert "belong to" not in own.says and "`headrace fleet release`" in other.says
+    (event,) = other.events
+    assert isinstance(event, AssetCheckEvaluation) and event.check_name == "fleet" and not event.passed
+
+
+def test_a_tick_that_fails_is_no_tick(live: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    live.tick()
+    (before,) = live.db.execute("select ticked_at from ledger.fleet").fetchall()
+    monkeypatch.setattr("orchestration.flight.Tick.run", lambda _self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        live.tick()
+    assert live.db.execute("select ticked_at from ledger.fleet").fetchall() == [before]
+    assert live.db.execute("select * from ledger.leases").fetchall() == []
+
+
 def test_two_daemons_of_one_instance_do_not_tick_at_once(live: Line) -> None:
     live.tick()
     live.db.execute("insert into ledger.leases values ('fleet', 'somebody', clock_timestamp() + interval '30 seconds')")
@@ -209,7 +227,7 @@ def test_without_postgres_a_tick_says_so(live: Line, tmp_path: Path, monkeypatch
     assert "nothing was switched" in done.says and "secret" not in done.says and "\n" not in done.says
     monkeypatch.delenv("HEADRACE_POSTGRES_URL")
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path / "nothing"))
-    for ticked in (live.flight.tick(lambda: {"orders": True}, "kept"), watch(live.program, "kept")):
+    for ticked in (live.flight.tick(lambda: {"orders": True}, "kept"), watch(live.program, "kept", "instance-1")):
         assert ticked.cursor == "kept" and not ticked.events
         assert "no Postgres address: run `headrace up`" in ticked.says
 
