@@ -159,13 +159,11 @@ class Router:
         lifted: int | None,
     ) -> int:
         """Applied records whose window was final by the records at strictly earlier offsets (engine rule C1)."""
-        size, first = table.window_micros, counts[f"t{k}_min_event"]
-        if size is None or first is None or lifted is None:
-            return 0
-        if first // size * size + size + table.lateness_micros > lifted:
+        least = counts[f"t{k}_min_final"]
+        if least is None or lifted is None or least > lifted:
             return 0
         seen = self._duck.sql(
-            f"SELECT _i, event_time, topic_reason IS NULL AS valid, t{k}_window AS start,"
+            f"SELECT _i, event_time, topic_reason IS NULL AS valid, {table.final_sql} AS final,"
             f" t{k}_applied AS applied FROM routed"
         ).fetchnumpy()
         at, valid = np.asarray(seen["_i"]), np.asarray(seen["valid"], dtype=bool)
@@ -177,7 +175,7 @@ class Router:
             if marker.event_time is not None:
                 times[marker.index + 1] = marker.event_time
         before = np.maximum.accumulate(times)[at[applied]]
-        final = np.asarray(seen["start"])[applied].astype(np.int64) + size + table.lateness_micros
+        final = np.asarray(seen["final"])[applied].astype(np.int64)
         return int(np.count_nonzero(final <= before))
 
     def _row(self, query: str) -> dict[str, int | None]:

@@ -67,6 +67,7 @@ class _Compiler:
 
     def program(self, name: str) -> PipelineProgram:
         prefixes = [table.prefix for table in self._tables]
+        finals = {table.prefix: table.final_sql for table in self._tables}
         of = route.TopicRoute(self._topic, self._schema, tuple(self._require), self._max_ahead, self._not_before)
         key_texts: dict[str, int] = {}
         for check in (check for table in self._routes for check in table.texts):
@@ -81,7 +82,7 @@ class _Compiler:
             route_sql=route.route_sql(of, self._tried, self._routes),
             fitting_route_sql=route.route_sql(of, self._tried, self._routes, keys_fit=True),
             key_texts=key_texts,
-            counts_sql=route.counts_sql(prefixes),
+            counts_sql=route.counts_sql(finals),
             reasons_sql=route.reasons_sql(prefixes),
         )
 
@@ -146,6 +147,7 @@ class _Compiler:
                 columns=_view_columns(key, window, kept),
                 window_micros=window,
                 lateness_micros=lateness,
+                final_sql=None if window is None else f"{prefix}window + {window + lateness}",
                 view_ddl=postgres.view_ddl(table.name, f"{table.name}@{made}", state_table, key, window, kept),
                 lineage=_lineage(table, self._topic, measures),
                 definition=definition,

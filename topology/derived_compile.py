@@ -117,6 +117,7 @@ def compile_derived(
         columns=tuple(Column(field.name, str(field.kind), "") for field in derived.shape.fields),
         window_micros=None,
         lateness_micros=0,
+        final_sql=None,
         view_ddl="",
         lineage={name: one.columns for name, one in expressions.items()},
         definition=definition,

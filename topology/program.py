@@ -80,6 +80,7 @@ class TableProgram:
     columns: tuple[Column, ...]
     window_micros: int | None
     lateness_micros: int
+    final_sql: str | None
     view_ddl: str
     lineage: Mapping[str, tuple[str, ...]] = field(compare=False)
     definition: Mapping[str, Any] = field(compare=False)
@@ -120,8 +121,8 @@ class PipelineProgram:
 
     `counts_sql` gives one row: `records`, `topic_bad`, `max_valid_event` (of records with a null `topic_reason`) and
     per table, with its prefix: `dead` (`topic_bad` included), `filtered`, `applied` (these three add up to `records`),
-    `min_event`, `max_event` (of applied records). `reasons_sql` gives `_i`, `topic_reason` and each table's `reason`
-    for the records that have one, by `_i`.
+    `min_event`, `max_event`, `min_final` (of applied records; the last is null without `final_sql`). `reasons_sql`
+    gives `_i`, `topic_reason` and each table's `reason` for the records that have one, by `_i`.
 
     `route_sql` is right for every frame. `route(frame)` is it or, when one look at the group columns (`key_texts`: most
     bytes of each) finds nothing to refuse, `fitting_route_sql`, which does not look at every row again.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.avro import AvroSchema
@@ -174,20 +174,21 @@ def _table_columns(table: TableRoute, tried: Sequence[Tried], keys_fit: bool) ->
     return columns
 
 
-def counts_sql(prefixes: Sequence[str]) -> str:
-    """One row of counts over `routed` (see `topology.program.PipelineProgram`)."""
+def counts_sql(finals: Mapping[str, str | None]) -> str:
+    """One row of counts over `routed` (see `topology.program.PipelineProgram`); finals: `final_sql` by prefix."""
     columns = [
         "count(*) AS records",
         "count(topic_reason) AS topic_bad",
         "max(event_time) FILTER (WHERE topic_reason IS NULL) AS max_valid_event",
     ]
-    for p in prefixes:
+    for p, final in finals.items():
         columns += [
             f"count(topic_reason) + count({p}reason) AS {p}dead",
             f"count(*) - count(topic_reason) - count({p}reason) - count(*) FILTER (WHERE {p}applied) AS {p}filtered",
             f"count(*) FILTER (WHERE {p}applied) AS {p}applied",
             f"min(event_time) FILTER (WHERE {p}applied) AS {p}min_event",
             f"max(event_time) FILTER (WHERE {p}applied) AS {p}max_event",
+            f"{f'min({final}) FILTER (WHERE {p}applied)' if final else 'NULL'} AS {p}min_final",
         ]
     return f"SELECT {_list(columns)}\nFROM routed"
 
