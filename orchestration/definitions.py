@@ -18,6 +18,7 @@ from orchestration import (
     files,
     fleet,
     keys,
+    lakes,
     landing,
     quality,
     recount_checks,
@@ -26,16 +27,16 @@ from orchestration import (
     tables,
     topics,
 )
-from topology import Aggregate, Derived, FileSource, Topic
+from topology import Aggregate, Archive, Derived, FileSource, Topic
 
 
 def build(found: declared.Catalog) -> Definitions:
     """Definitions of everything in the catalog."""
 
-    def place(declaration: Topic | FileSource | Aggregate) -> code.Place:
+    def place(declaration: Topic | FileSource | Aggregate | Archive) -> code.Place:
         return code.place(found.file(declaration), declaration.name)
 
-    programs = [(p.name, table) for p in found.pipelines.values() for table in p.tables if not table.derived]
+    programs = [(p.name, table) for p in found.pipelines.values() if not p.apart for table in p.tables]
     made = [(table, table.derived) for p in found.pipelines.values() for table in p.tables if table.derived]
     plain = [topic for topic in found.topics.values() if not isinstance(topic, Derived)]
     return Definitions(
@@ -44,6 +45,7 @@ def build(found: declared.Catalog) -> Definitions:
             *(topics.asset(topic, found.sources_of(topic), place(topic)) for topic in plain),
             *(derived.asset(table, topic, place(topic)) for table, topic in made),
             *(tables.asset(table, pipeline, place(table.table)) for pipeline, table in programs),
+            *(lakes.asset(table, lake, place(lake)) for table in found.archives.values() if (lake := table.archive)),
         ],
         asset_checks=[
             *(checks.check(pipeline) for pipeline in found.pipelines.values()),
