@@ -160,7 +160,7 @@ class Router:
     ) -> int:
         """Applied records whose window was final by the records at strictly earlier offsets (engine rule C1)."""
         least = counts[f"t{k}_min_final"]
-        if least is None or lifted is None or least > lifted:
+        if least is None or lifted is None or least > lifted or batch.corrected:
             return 0
         seen = self._duck.sql(
             f"SELECT _i, event_time, topic_reason IS NULL AS valid, {table.final_sql} AS final,"

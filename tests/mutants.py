@@ -77,6 +77,22 @@ MUTANTS = (
         "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",
     ),
     Mutant(
+        # Reads its corrections from the first one again; what stops that elsewhere goes too.
+        "correction-applied-twice",
+        (
+            ("ledger/sql/correction_due.sql", "and c.seq > %(seq)s", "and c.seq > 0 * %(seq)s"),
+            ("ledger/sql/correction_advance.sql", "and p.correction_seq = %(from_seq)s", ""),
+            ("ledger/sql/correction_decide.sql", "and d.state <> 'replayed'", ""),
+            (
+                "ledger/sql/correction_decide.sql",
+                "      from given\n), moved",
+                "      from given on conflict do nothing\n), moved",
+            ),
+            ("ledger/corrections.py", 'self.state in ("open", "dropped")', "self.state is not None"),
+        ),
+        "tests/operators/test_corrections.py::test_equals_the_query_over_log_and_corrections",
+    ),
+    Mutant(
         "marker-of-one-partition",
         (("stream_workers/derive/position.py", " and len(marked) == len(found)", ""),),
         f"{_WORKERS}/derive/test_markers.py::test_a_partition_without_a_marker_holds_them_back",
