@@ -97,6 +97,11 @@ MUTANTS = (
         "tests/operators/test_measures.py::test_equals_the_batch_query",
     ),
     Mutant(
+        "first-of-two-partitions",
+        (("topology/merging.py", "{time} {way}, {rows}.shard {way}, {offset} {way}", "{time} {way}, {offset} {way}"),),
+        "tests/operators/test_measures.py::test_equal_event_times_are_told_apart_by_partition_then_offset",
+    ),
+    Mutant(
         "null-wipes-sum",
         (
             (

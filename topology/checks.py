@@ -21,9 +21,9 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _POSTGRES_NAME = 63
 _VERSION_SUFFIX = len("__") + 12 + len("__part")  # of the table's state tables
-_STATE_SUFFIXES = ("__sum", "__count", "__squares")
+_STATE_SUFFIXES = ("__sum", "__count", "__squares", "__time", "__offset")
 _TABLE_COLUMNS = {"shard", "gen", "window_start", "windowstart", "windowend"}
-_FRAME_COLUMN = re.compile(r"(?i)_i|_ts|_event_time|_topic_reason|_x\d+")
+_FRAME_COLUMN = re.compile(r"(?i)_i|_ts|_offset|_event_time|_topic_reason|_x\d+")
 KEY_TYPES = {**PLAIN, "BOOLEAN": "boolean"}
 _TIME_KINDS = {
     "iso8601": {"string"},
