@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import skipped
@@ -11,6 +11,7 @@ from ledger import skipped
 OFFSETS = st.lists(st.integers(0, 2**62), unique=True, max_size=20).map(sorted)
 
 
+@settings(deadline=None, derandomize=True)
 @given(batches=st.lists(st.tuples(OFFSETS, OFFSETS), max_size=4))
 def test_what_is_coded_is_read(batches: list[tuple[list[int], list[int]]]) -> None:
     coded = [skipped.encoded(np.array(late, np.int64), np.array(twice, np.int64)) for late, twice in batches]
