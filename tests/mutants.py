@@ -97,8 +97,19 @@ MUTANTS = (
         "tests/orchestration/test_quality.py::test_green_then_a_key_written_twice_by_hand_turns_one_check_red",
     ),
     Mutant(
+        "sample-taken-for-all",
+        (("topology/spread.py", '"{count} - 1" if function', '"{count}" if function'),),
+        "tests/operators/test_measures.py::test_equals_the_batch_query",
+    ),
+    Mutant(
         "null-wipes-sum",
-        (("topology/postgres.py", "coalesce({merged}, t.{column}, excluded.{column})", "{merged}"),),
+        (
+            (
+                "topology/merging.py",
+                'f"coalesce({_TWO[state.merge].format(a=a, b=b)}, {a}, {b})"',
+                "_TWO[state.merge].format(a=a, b=b)",
+            ),
+        ),
         "tests/topology/test_state.py::test_a_group_of_nulls_never_wipes_a_value",
     ),
 )

@@ -14,7 +14,7 @@ from topology.window import Tumbling
 class Aggregate:
     """A table with one row per group key (and window), made true by a stream worker.
 
-    by: group columns. measures: SQL text by column name; each one mergeable aggregate (sum, count, min, max, avg) over
+    by: group columns. measures: SQL text by column name; each one mergeable aggregate (see `topology.expression`) over
     a row expression. where: SQL condition; records for which it is not TRUE are counted `filtered`. allowed_lateness
     decides when a row is final. late: `correct` applies records of final rows as any others, `drop` does not (closed
     books): they are counted `late`. approx: allow sums of doubles, whose result depends on
