@@ -61,6 +61,11 @@ MUTANTS = (
         f"{_WORKERS}/test_pipeline.py::test_every_record_has_one_fate_and_the_tables_are_exact",
     ),
     Mutant(
+        "lost-late-record",
+        ((_COMMIT, "skipped.encoded(found.late,", "skipped.encoded(found.late[1:],"),),
+        "tests/operators/test_late.py::test_equals_the_batch_query",
+    ),
+    Mutant(
         "derived-produced-again",
         (("stream_workers/derive/committing.py", "if _is_new(batch, state, version)}", "}"),),
         "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",
@@ -108,8 +113,24 @@ MUTANTS = (
         "tests/orchestration/test_quality.py::test_green_then_a_key_written_twice_by_hand_turns_one_check_red",
     ),
     Mutant(
+        "sample-taken-for-all",
+        (("topology/spread.py", '"{count} - 1" if function', '"{count}" if function'),),
+        "tests/operators/test_measures.py::test_equals_the_batch_query",
+    ),
+    Mutant(
+        "first-of-two-partitions",
+        (("topology/merging.py", "{time} {way}, {rows}.shard {way}, {offset} {way}", "{time} {way}, {offset} {way}"),),
+        "tests/operators/test_measures.py::test_equal_event_times_are_told_apart_by_partition_then_offset",
+    ),
+    Mutant(
         "null-wipes-sum",
-        (("topology/postgres.py", "coalesce({merged}, t.{column}, excluded.{column})", "{merged}"),),
+        (
+            (
+                "topology/merging.py",
+                'f"coalesce({_TWO[state.merge].format(a=a, b=b)}, {a}, {b})"',
+                "_TWO[state.merge].format(a=a, b=b)",
+            ),
+        ),
         "tests/topology/test_state.py::test_a_group_of_nulls_never_wipes_a_value",
     ),
 )

@@ -228,7 +228,9 @@ class Bench:
         columns = [pa.array([value[f.name] for _, value in data], f.arrow) for f in self.program.schema.fields]
         stamps = np.array([entry.kafka_millis for entry in entries], np.int64)
         index = np.array([i for i, _ in data], np.int64)
-        names = [*self.program.schema.arrow.names, "_i", "_ts"]
+        offsets = np.array([entry.offset for entry in entries], np.int64)
+        own = [pa.array(index), pa.array(stamps[index]), pa.array(offsets[index])]
+        names = [*self.program.schema.arrow.names, "_i", "_ts", "_offset"]
         return Batch(
             shard=partition,
             topic=self.topic.name,
@@ -238,11 +240,11 @@ class Bench:
             leader_epoch=0,
             level=stop == self.end(partition),
             payloads=[None if entry.value is None else _payload(entry.value) for entry in entries],
-            offsets=np.array([entry.offset for entry in entries], np.int64),
+            offsets=offsets,
             timestamps=stamps,
             envelope=lambda _i: Envelope(None, {}),
             markers=tuple(Marker(i, entry.marker) for i, entry in enumerate(entries) if entry.value is None),
-            frame=pa.RecordBatch.from_arrays([*columns, pa.array(index), pa.array(stamps[index])], names=names),
+            frame=pa.RecordBatch.from_arrays([*columns, *own], names=names),
         )
 
     # -- what is asked
