@@ -18,8 +18,10 @@ from topology.derived_compile import check as check_derived
 from topology.derived_compile import compile_derived, source_rules
 from topology.duck import quoted, version
 from topology.expression import Expression, Measure, measure
+from topology.keeping import keep
 from topology.program import Column, Part, PipelineProgram, TableProgram
-from topology.state import Kept, State, keep
+from topology.spread import SPREADS
+from topology.state import Kept, State
 from topology.topic import Topic
 from topology.types import Types, condition, refuse_unstable
 
@@ -164,6 +166,7 @@ class _Compiler:
                 view_ddl=postgres.view_ddl(table.name, f"{table.name}@{made}", state_table, key, window, kept),
                 lineage=_lineage(table, self._topic, measures),
                 definition=definition,
+                drops_late=table.late == "drop",
             )
         )
 
@@ -185,7 +188,8 @@ class _Compiler:
         """Each measure as kept, and the state columns of all; measures that need the same one share it."""
         shared: dict[tuple[str, str], State] = {}
         kept: dict[str, Kept] = {}
-        for name in sorted(measures, key=lambda one: measures[one][0].function == "avg"):  # avg takes what others keep
+        # In this order each takes what those before it keep.
+        for name in sorted(measures, key=lambda one: measures[one][0].function in {"avg", *SPREADS}):
             parsed, tried = measures[name]
             where = f"{place}: {table.name}.measures.{name}"
             found = keep(name, parsed, tried.duck_type if tried else "", approx=table.approx, place=where)

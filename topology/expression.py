@@ -24,7 +24,20 @@ from topology.duck import quoted
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings are about other dialects than DuckDB's
 
-AGGREGATES = {"sum": exp.Sum, "count": exp.Count, "min": exp.Min, "max": exp.Max, "avg": exp.Avg}
+AGGREGATES = {
+    exp.Sum: "sum",
+    exp.Count: "count",
+    exp.Min: "min",
+    exp.Max: "max",
+    exp.Avg: "avg",
+    exp.Stddev: "stddev_samp",
+    exp.StddevSamp: "stddev_samp",
+    exp.StddevPop: "stddev_pop",
+    exp.Variance: "var_samp",
+    exp.VariancePop: "var_pop",
+    exp.First: "first",
+    exp.Last: "last",
+}
 _SYNTAX = {
     "cast",
     "try_cast",
@@ -40,7 +53,7 @@ _SYNTAX = {
     "case",
     "between",
 }
-_ONLY = "use one of sum, count, min, max, avg over a row expression"
+_ONLY = "use one of sum, count, min, max, avg, first, last, stddev, stddev_pop, var_samp, var_pop over a row expression"
 
 # Constructs in which the text itself asks for a null; elsewhere a null out of values is a failed expression.
 _ASKS_FOR_NULL = (exp.Case, exp.If, exp.Nullif, exp.TryCast, exp.Null)
@@ -109,9 +122,13 @@ def measure(text: str, schema: AvroSchema, schema_path: str, place: str) -> Meas
     """`text` as one mergeable aggregate over a row expression; raises `DeclarationError` starting with `place`."""
     tokens = _tokens(text, place)
     node = _parse(text, place)
-    function = next((name for name, kind in AGGREGATES.items() if type(node) is kind), None)
+    function = AGGREGATES.get(type(node))
     if function is None:
         raise DeclarationError(f'{place}: "{text}" {_why_no_measure(node)}; {_ONLY}')
+    if node.find(exp.Order):
+        raise DeclarationError(
+            f"{place}: {function} has an order of its own; first and last go by event time, leave it out"
+        )
     if node.find(exp.Distinct):
         raise DeclarationError(f"{place}: distinct values of two workers cannot be added up; {_ONLY}")
     inner = text[tokens[1].end + 1 : tokens[-1].start].strip()

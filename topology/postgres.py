@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from topology.duck import quoted, text
+from topology.merging import combined, merged
 from topology.program import Column, StateColumn
 from topology.state import Kept
 
-_MERGE = {
-    "add": "t.{c} + excluded.{c}",
-    "least": "least(t.{c}, excluded.{c})",
-    "greatest": "greatest(t.{c}, excluded.{c})",
-}
-_COMBINE = {"add": "sum(s.{c})", "least": "min(s.{c})", "greatest": "max(s.{c})"}
 _WINDOW_START = Column("window_start", "TIMESTAMP WITH TIME ZONE", "timestamptz")
 
 
@@ -67,11 +62,7 @@ def merge_sql(
             "\nLEFT JOIN ledger.generations AS g\n    ON g.table_version = %(version_id)s "
             "AND g.day = (s.window_start AT TIME ZONE 'UTC')::date"
         )
-    updates = []
-    for state in states:
-        column = quoted(state.name)
-        merged = _MERGE[state.merge].format(c=column)
-        updates.append(f"{column} = coalesce({merged}, t.{column}, excluded.{column})")
+    updates = [f"{quoted(state.name)} = {merged(state, 't', 'excluded')}" for state in states]
     columns = [*names, "shard", *(quoted(state.name) for state in states)]
     selected = [*values, "%(shard)s::integer", *(f"s.{quoted(state.name)}" for state in states)]
     return (
@@ -102,10 +93,8 @@ def view_ddl(
             "AND g.day = (s.window_start AT TIME ZONE 'UTC')::date\nWHERE s.gen = coalesce(g.gen, 0)"
         )
     for one in kept:
-        merged = {
-            role: _COMBINE[state.column.merge].format(c=quoted(state.column.name)) for role, state in one.states.items()
-        }
-        columns.append(f"{one.finish.format(**merged)} AS {quoted(one.view.name)}")
+        states = {role: combined(state.column, "s") for role, state in one.states.items()}
+        columns.append(f"{one.finish.format(**states)} AS {quoted(one.view.name)}")
     return (
         f"CREATE OR REPLACE VIEW public.{quoted(name)} AS\nSELECT\n    {_list(columns)}\n{source}\n"
         f"GROUP BY {', '.join(groups)}"
