@@ -87,7 +87,7 @@ class Held:
         index = found.column(INDEX).to_numpy()
         if len(index) < frame.num_rows:
             frame = frame.take(pa.array(np.searchsorted(frame.column("_i").to_numpy(), index)))
-        columns = {name: frame.column(name) for name in frame.schema.names if name not in ("_i", "_ts")}
+        columns = {name: frame.column(name) for name in frame.schema.names if name not in ("_i", "_ts", "_offset")}
         columns[PARTITION] = pa.array(np.full(len(index), batch.partition, np.int32))
         columns[OFFSET] = pa.array(batch.offsets[index])
         columns[TIMESTAMP] = pa.array(batch.timestamps[index]).cast(_MARKS)

@@ -54,8 +54,11 @@ class Lake:
         self._root = self.address.removeprefix(_S3) if self._remote else unquote(self.address.removeprefix("file://"))
 
     def write(self, path: str, table: pa.Table, about: dict[str, str]) -> Written:
-        """Write a file whole: a reader finds the old content or the new one. `about` is kept as its metadata."""
-        table = table.replace_schema_metadata(about)
+        """Write a file whole: a reader finds the old content or the new one. `about` is kept as its metadata.
+
+        The same rows make the same bytes, however they were cut into batches.
+        """
+        table = table.replace_schema_metadata(about).combine_chunks()
         sink = pa.BufferOutputStream()
         parquet.write_table(table, sink, row_group_size=_ROW_GROUP, compression="zstd", compression_level=1)
         content = sink.getvalue()

@@ -6,14 +6,10 @@ the worker is told to stop, and where an earlier owner's cut has to end.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import psycopg
-
-from headrace.errors import Fenced
 from headrace.settings import Settings
 from ledger import Connection
 from stream_workers.archive.committing import commit_cut
@@ -31,8 +27,6 @@ from topology.archive import Archive
 from topology.duration import micros
 from topology.program import TableProgram
 from topology.size import size_bytes
-
-log = logging.getLogger(__name__)
 
 
 class ArchiveLoop(Loop):
@@ -101,19 +95,15 @@ class ArchiveLoop(Loop):
             return
         state = owned.state
         assert isinstance(state, ArchiveShard)
-        try:
+        with self._guarded(db, claims, shard):
             for version, held in list(state.held.items()):
                 last = stopping and held.move is not None and held.intended is None
                 if last or self._due(version, held):
                     state.tables[version] = self._cut(db, state, version)
                     self.prefetch.committed(owned.source, state.kept_offset)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
-            raise
-        except Fenced as error:
-            log.warning("%s", error)
-            self._lose(claims, shard)
-        except Exception as error:  # concerns this shard alone
-            self._trouble(db, shard, error)
+
+    def _correct(self, db: Connection, claims: Claims) -> None:
+        """A lake takes no corrections: it is the log as it was."""
 
 
 def archive_of(table: TableProgram) -> Archive:

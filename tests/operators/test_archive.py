@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from headrace.errors import Fenced
+from headrace.failpoint import Failpoints
 from headrace.settings import Settings
-from ledger import Connection
+from ledger import Connection, archive
 from stream_workers.archive.committing import commit_cut
 from stream_workers.archive.lake import Lake
 from stream_workers.archive.opening import ArchiveShard, hold
@@ -47,15 +49,20 @@ RECORDS = st.lists(
 )
 
 
-class _Crashing:
-    def __init__(self, at: Any, nth: int = 1) -> None:
-        self._at, self._left = at, nth
+class _At(Failpoints):
+    """At the nth visit of a step something else happens; by default the worker dies."""
+
+    def __init__(self, at: ArchiveStep | None = None, nth: int = 1, then: Callable[[], None] | None = None) -> None:
+        super().__init__("")
+        self._at, self._left, self._then = at, nth, then
 
     def hit(self, step: Any) -> None:
         if step is self._at:
             self._left -= 1
             if not self._left:
-                raise Crash(step)
+                if self._then is None:
+                    raise Crash(step)
+                self._then()
 
 
 class ArchiveBench(Bench):
@@ -77,10 +84,10 @@ class ArchiveBench(Bench):
     def _state(self, shard: int) -> ShardState:
         return self.shard(shard)
 
-    def advance(self, partition: int, to_offset: int, crash: Any = None, nth: int = 1, *, cut: bool = True) -> None:
+    def hold(self, partition: int, to_offset: int, failpoints: Failpoints | None = None, *, cut: bool = True) -> None:
         """Hold a batch back, and write the cut unless an earlier one has to end elsewhere."""
         state = self.shard(partition)
-        failpoints: Any = _Crashing(crash, nth)
+        failpoints = failpoints or _At()
         try:
             while (start := state.next_offset) < to_offset:
                 stop = min([to_offset, *(edge for edge in state.edges() if edge > start)])
@@ -96,12 +103,10 @@ class ArchiveBench(Bench):
             self.crashes += 1
             self.restart(partition)
 
-    def cut(self, partition: int, failpoints: Any = None) -> None:
+    def cut(self, partition: int, failpoints: Failpoints | None = None) -> None:
         """Write what is held."""
         state = self.shard(partition)
-        state.tables[self.version] = commit_cut(
-            self.db, failpoints or _Crashing(None), self.lake, state, self.version
-        )
+        state.tables[self.version] = commit_cut(self.db, failpoints or _At(), self.lake, state, self.version)
 
     # -- what is asked
 
@@ -116,8 +121,8 @@ class ArchiveBench(Bench):
         if not self.listed():
             return Counter()
         files = duckdb.read_parquet(self.listed(), union_by_name=True, hive_partitioning=True)
-        columns = '"orderId", "orderAmount", "orderTimestamp", _partition, _offset, epoch_ms(_timestamp), "date"::varchar'
-        return Counter(files.project(columns).fetchall())
+        columns = '"orderId", "orderAmount", "orderTimestamp", _partition, _offset, epoch_ms(_timestamp)'
+        return Counter(files.project(f"{columns}, date::varchar").fetchall())
 
     def verify(self) -> None:
         """Each valid record once, in the file of its day; every other offset is named."""
@@ -147,6 +152,9 @@ class ArchiveBench(Bench):
             assert (rows, absent) == (row["applied"], row["gaps"])
             assert _offsets(refused) == bad and _offsets(marked) == control
         assert self.db.execute("select count(*) from ledger.archive_intents").fetchall() == [(0,)]
+        for listed in archive.files(self.db, self.version):
+            content = Path(listed.file).read_bytes()
+            assert (len(content), hashlib.sha256(content).hexdigest()) == (listed.bytes, listed.sha256)
 
 
 def _offsets(multirange: str | None) -> set[int]:
@@ -196,10 +204,45 @@ def test_each_record_is_in_one_file_whatever_crashes(
         partition = rng.choice(behind)
         at, end = bench.position(partition), bench.end(partition)
         to = rng.randint(at + 1, min(end, at + rng.choice([1, 3, 10, 1_000])))
-        crash = rng.choice(STEPS) if rng.random() < 0.4 else None
-        bench.advance(partition, to, crash, rng.randint(1, 3), cut=rng.random() < 0.6)
+        crash = _At(rng.choice(STEPS), rng.randint(1, 3)) if rng.random() < 0.4 else None
+        bench.hold(partition, to, crash, cut=rng.random() < 0.6)
     for partition in bench.logs:
         if bench.shard(partition).held[bench.version].move:
             bench.cut(partition)
     bench.verify()
     assert bench.there() == set(bench.listed()), "a retry makes the same cut, so that nothing is left over"
+
+
+def test_a_zombie_writes_over_a_listed_file_what_is_in_it(db: Connection, benches: list[ArchiveBench]) -> None:
+    bench = filled(db, [(0, day, 100, "order") for day in (1, 1, 2, 1, 2, 1)], benches)
+    for to in (2, 4, 6):  # three batches here, one below
+        bench.hold(0, to, cut=False)
+    zombie = bench.shard(0)
+
+    def taken_over() -> None:
+        bench.restart(0)
+        bench.hold(0, 6)
+        bench.verify()
+
+    with pytest.raises(Fenced):
+        commit_cut(db, _At(ArchiveStep.WRITING, 1, taken_over), bench.lake, zombie, bench.version)
+    bench.verify()
+    assert bench.there() == set(bench.listed()) and len(bench.listed()) == 2
+
+
+def test_who_lost_the_shard_writes_no_file(db: Connection, benches: list[ArchiveBench]) -> None:
+    bench = filled(db, [(0, 1, 100, "order")] * 3, benches)
+    bench.hold(0, 3, cut=False)
+    zombie = bench.shard(0)
+    bench.restart(0)
+    bench.shard(0)
+    with pytest.raises(Fenced, match="nothing was written"):
+        commit_cut(db, _At(), bench.lake, zombie, bench.version)
+    assert not bench.there()
+
+
+def test_a_replay_finds_nothing_to_do(db: Connection, benches: list[ArchiveBench]) -> None:
+    bench = filled(db, [(0, 1, 100, "order"), (0, 1, -1, "order")], benches)
+    bench.hold(0, 2)
+    assert bench.correct(0, 1, {**ORDER, "orderAmount": 1.0}) == []
+    assert bench.discard(0, 1) == ["orders_lake"]
