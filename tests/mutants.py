@@ -113,6 +113,11 @@ MUTANTS = (
         "tests/orchestration/test_quality.py::test_green_then_a_key_written_twice_by_hand_turns_one_check_red",
     ),
     Mutant(
+        "own-window-among-those-before",
+        (("topology/view_compile.py", "PRECEDING AND 1 PRECEDING)", "PRECEDING AND CURRENT ROW)"),),
+        "tests/operators/test_views.py::test_equals_the_batch_query",
+    ),
+    Mutant(
         "sample-taken-for-all",
         (("topology/spread.py", '"{count} - 1" if function', '"{count}" if function'),),
         "tests/operators/test_measures.py::test_equals_the_batch_query",

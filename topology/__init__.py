@@ -7,6 +7,7 @@ from topology.derived import Derived
 from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
+from topology.view import Rolling, TopK, View
 from topology.window import Tumbling
 
 if TYPE_CHECKING:
@@ -22,9 +23,12 @@ __all__ = [
     "Holds",
     "InSet",
     "NotNull",
+    "Rolling",
+    "TopK",
     "Topic",
     "Tumbling",
     "Unique",
+    "View",
     "compile_pipeline",
 ]
 

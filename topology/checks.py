@@ -136,13 +136,7 @@ def _check_event_time(event_time: EventTime, schema: AvroSchema, path: str, plac
 def check_table(table: Aggregate, topic: Topic, schema: AvroSchema, place: str) -> None:
     """Everything of a table but its SQL texts."""
     where = f"{place}: {table.name}"
-    limit = _POSTGRES_NAME - _VERSION_SUFFIX
-    if not _NAME.fullmatch(table.name) or len(table.name) > limit:
-        raise DeclarationError(
-            f'{where}: table name "{table.name}" does not fit; a letter, then letters, digits and "_", {limit} at most'
-        )
-    if table.name.lower().startswith("pg_"):
-        raise DeclarationError(f'{where}: names that start with "pg_" belong to Postgres; rename the table')
+    _check_name(table.name, "table", where)
     if not table.by and table.window is None:
         raise DeclarationError(f"{where}.by: one row for all records is no table; name a group column or add a window")
     if not table.measures:
@@ -165,6 +159,29 @@ def check_table(table: Aggregate, topic: Topic, schema: AvroSchema, place: str) 
     bound(table.fresh_within, f"{where}.fresh_within")
     bound(table.max_lag, f"{where}.max_lag")
     _check_window(table, topic, where)
+
+
+def _check_name(name: str, what: str, where: str) -> None:
+    limit = _POSTGRES_NAME - _VERSION_SUFFIX
+    if not _NAME.fullmatch(name) or len(name) > limit:
+        raise DeclarationError(
+            f'{where}: {what} name "{name}" does not fit; a letter, then letters, digits and "_", {limit} at most'
+        )
+    if name.lower().startswith("pg_"):
+        raise DeclarationError(f'{where}: names that start with "pg_" belong to Postgres; rename the {what}')
+
+
+def check_view_name(name: str, where: str) -> None:
+    """The name of a follow-on view."""
+    _check_name(name, "view", where)
+
+
+def check_column_name(name: str, where: str) -> None:
+    """The name of a column that a view adds to those of its table."""
+    if not _NAME.fullmatch(name) or len(name) > _POSTGRES_NAME:
+        raise DeclarationError(
+            f'{where}: name "{name}" does not fit; a letter, then letters, digits and "_", {_POSTGRES_NAME} at most'
+        )
 
 
 def bound(text: str, place: str) -> None:

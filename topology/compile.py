@@ -16,11 +16,13 @@ from topology.derived_compile import compile_derived, source_rules
 from topology.duck import quoted, version
 from topology.expression import Expression, Measure, measure
 from topology.keeping import keep
-from topology.program import Column, Part, PipelineProgram, TableProgram
+from topology.program import Column, Part, PipelineProgram, TableProgram, ViewProgram
 from topology.spread import SPREADS
 from topology.state import Kept, State
 from topology.topic import Topic
 from topology.types import Types, condition, refuse_unstable
+from topology.view import View
+from topology.view_compile import compile_view
 
 _LAYOUT = 1  # of state tables; part of every table's version
 
@@ -28,12 +30,12 @@ _LAYOUT = 1  # of state tables; part of every table's version
 def compile_pipeline(
     name: str,
     topic: Topic,
-    tables: Sequence[Aggregate | Derived],
+    tables: Sequence[Aggregate | Derived | View],
     *,
     place: str,
     places: Mapping[str, str] | None = None,
 ) -> PipelineProgram:
-    """The program of the tables fed by one topic, or of the topics derived from it.
+    """The program of the tables fed by one topic and of their views, or of the topics derived from it.
 
     place: file named in errors; places: files of the tables (by name) that are declared elsewhere. Raises
     `DeclarationError`, one line that names file, declaration, column and remedy.
@@ -45,6 +47,8 @@ def compile_pipeline(
         where = (places or {}).get(table.name, place)
         if isinstance(table, Derived):
             compiler.derive(table, where)
+        elif isinstance(table, View):
+            compiler.view(table, where)
         else:
             compiler.add(table, where)
     return compiler.program(name)
@@ -60,6 +64,7 @@ class _Compiler:
         self._tried: list[route.Tried] = []
         self._routes: list[route.TableRoute] = []
         self._tables: list[TableProgram] = []
+        self._views: list[ViewProgram] = []
         self._max_ahead = checks.duration(topic.max_ahead, place)
         self._not_before = None if topic.not_before is None else checks.day_micros(topic.not_before, place)
         self._require = [
@@ -86,6 +91,7 @@ class _Compiler:
             key_texts=key_texts,
             counts_sql=route.counts_sql(finals),
             reasons_sql=route.reasons_sql(prefixes),
+            views=tuple(self._views),
         )
 
     def derive(self, derived: Derived, place: str) -> None:
@@ -95,6 +101,11 @@ class _Compiler:
         found, program = compile_derived(derived, self._schema, f"t{len(self._tables)}_", self, rules, place)
         self._routes.append(found)
         self._tables.append(program)
+
+    def view(self, view: View, place: str) -> None:
+        """Check and compile one view of a table that was added before."""
+        (program,) = (program for program in self._tables if program.table is view.table)
+        self._views.append(compile_view(view, program, place))
 
     def attempt(self, expression: Expression, place: str) -> route.Tried:
         """The expression among those evaluated for every record."""
