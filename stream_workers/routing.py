@@ -14,9 +14,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from stream_workers.batch import Batch
+from stream_workers.batch import Batch, Offsets
 from topology import duck
 from topology.program import Part, PipelineProgram, TableProgram
+from topology.window import Hopping
 
 _NEVER = np.iinfo(np.int64).min
 _DAY = 86_400_000_000
@@ -127,7 +128,7 @@ class Router:
             min_event=counts[f"t{k}_min_event"] if applied else None,
             max_event=counts[f"t{k}_max_event"] if applied else None,
             rows=rows,
-            days=_days(rows[0]) if rows and table.windowed else (),
+            days=_days(rows[0], table) if rows and table.windowed else (),
         )
 
     def _rows(self, table: TableProgram, part: Part) -> pa.Table:
@@ -205,6 +206,18 @@ def _ended(batch: Batch) -> int | None:
     return None
 
 
-def _days(rows: pa.Table) -> tuple[int, ...]:
+def _days(rows: pa.Table, table: TableProgram) -> tuple[int, ...]:
+    """UTC days on which the windows begin that these rows change."""
     micros = rows.column("window_start").cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+    window = table.table.window
+    if isinstance(window, Hopping):
+        micros = _starts(np.unique(micros), window)
     return tuple(int(day) for day in np.unique(micros // _DAY))
+
+
+def _starts(panes: Offsets, window: Hopping) -> Offsets:
+    """Starts of all windows that hold one of these panes."""
+    every = window.every_micros
+    starts = (panes // every * every)[:, np.newaxis] - np.arange(window.micros // every + 1) * every
+    held: Offsets = starts[starts + window.micros >= panes[:, np.newaxis] + window.pane_micros]
+    return held

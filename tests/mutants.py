@@ -97,6 +97,11 @@ MUTANTS = (
         "tests/operators/test_measures.py::test_equals_the_batch_query",
     ),
     Mutant(
+        "pane-edge",
+        (("topology/windowing.py", "interval '{size - pane} microseconds'", "interval '{size} microseconds'"),),
+        "tests/operators/test_hopping.py::test_overlapping_windows_equal_the_query",
+    ),
+    Mutant(
         "null-wipes-sum",
         (
             (

@@ -7,7 +7,7 @@ from topology.derived import Derived
 from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
-from topology.window import Tumbling
+from topology.window import Hopping, Tumbling
 
 if TYPE_CHECKING:
     from topology.compile import compile_pipeline
@@ -20,6 +20,7 @@ __all__ = [
     "Expect",
     "FileSource",
     "Holds",
+    "Hopping",
     "InSet",
     "NotNull",
     "Topic",
