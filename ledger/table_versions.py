@@ -26,6 +26,7 @@ def add(db: Connection, version: Mapping[str, str]) -> None:
 def drop(db: Connection, pipeline: str) -> list[str]:
     """Drop views, state tables, positions and dead letters of a pipeline's tables, in one transaction.
 
+    Corrections stay: they belong to the log's records, and the tables decide them again when they are built anew.
     Deleting the shards waits for a commit in flight, and fences every later one of a running worker: its row is gone.
     """
     with db.transaction():
@@ -36,7 +37,7 @@ def drop(db: Connection, pipeline: str) -> list[str]:
         ).fetchall()
         for version, name, state_table in found:
             db.execute("delete from ledger.shards where table_version = %s", (version,))
-            for table in ("batch_index", "dead_letters", "corrections", "outbox"):
+            for table in ("batch_index", "dead_letters", "outbox"):
                 db.execute(
                     quoting.SQL("delete from ledger.{} where table_version = %s").format(quoting.Identifier(table)),
                     (version,),

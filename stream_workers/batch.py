@@ -15,6 +15,11 @@ from schemas.codec import Failure
 Offsets = npt.NDArray[np.int64]
 
 
+def no_offsets() -> Offsets:
+    """None at all."""
+    return np.empty(0, np.int64)
+
+
 @dataclass(frozen=True)
 class Envelope:
     """What surrounds a payload: wanted only for dead letters and markers."""
@@ -36,7 +41,9 @@ class Batch:
     """Records [from_offset, to_offset) of one partition; offsets never delivered count as gaps.
 
     payloads, offsets and timestamps (Kafka's, milliseconds) have one entry per delivered record, markers included.
-    frame: the decoded records with `_i` (index into payloads) and `_ts`; failures: those that could not be decoded.
+    frame: the decoded records with `_i` (index into payloads), `_ts` and `_offset`; failures: those that could not be
+    decoded.
+    corrected: dead letters that are replayed, in their order but not consecutive: they are never late nor duplicates.
     """
 
     shard: int
@@ -53,6 +60,7 @@ class Batch:
     markers: tuple[Marker, ...] = ()
     frame: pa.RecordBatch | None = None
     failures: tuple[Failure, ...] = ()
+    corrected: bool = False
 
     @property
     def records(self) -> int:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from headrace.failpoint import Failpoints
-from ledger import Connection, dead_letters, transaction
+from ledger import Connection, dead_letters, skipped, transaction
 from ledger.dead_letters import DeadLetter
-from stream_workers.batch import Batch
+from stream_workers.batch import Batch, no_offsets
 from stream_workers.opening import ShardState, TableState
 from stream_workers.routing import Poison, Routed
 from stream_workers.steps import Step
@@ -43,10 +43,7 @@ def commit(
             transaction.advance(db, move)
         failpoints.hit(Step.ADVANCED)
         for version, found in sorted(routed.items()):
-            program = programs[version]
-            for part, rows in zip(program.parts, found.rows, strict=bool(found.rows)):
-                if rows.num_rows:
-                    _merge(db, failpoints, program, part, batch.shard, rows)
+            merge(db, failpoints, programs[version], batch.shard, found)
         failpoints.hit(Step.MERGED)
         dead_letters.record(db, letters(batch, routed))
         failpoints.hit(Step.DEAD_LETTERED)
@@ -82,8 +79,7 @@ def move_of(batch: Batch, table: TableState, found: Routed) -> transaction.Advan
         dead_lettered=len(found.refusals),
         filtered=found.filtered,
         control=found.control,
-        late=found.late,
-        duplicate=found.duplicate,
+        late=found.late.size,
         late_applied=found.late_applied,
         watermark_before=table.watermark,
         watermark=found.watermark,
@@ -91,7 +87,15 @@ def move_of(batch: Batch, table: TableState, found: Routed) -> transaction.Advan
         min_event=found.min_event,
         max_event=found.max_event,
         level=batch.level,
+        skipped=skipped.encoded(found.late, no_offsets()),
     )
+
+
+def merge(db: Connection, failpoints: Failpoints, program: TableProgram, shard: int, found: Routed) -> None:
+    """Merge what was applied into the table's state, inside the caller's transaction; `Poison` as `commit`."""
+    for part, rows in zip(program.parts, found.rows, strict=bool(found.rows)):
+        if rows.num_rows:
+            _merge(db, failpoints, program, part, shard, rows)
 
 
 def _merge(

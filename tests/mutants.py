@@ -61,6 +61,11 @@ MUTANTS = (
         f"{_WORKERS}/test_pipeline.py::test_every_record_has_one_fate_and_the_tables_are_exact",
     ),
     Mutant(
+        "lost-late-record",
+        ((_COMMIT, "skipped.encoded(found.late,", "skipped.encoded(found.late[1:],"),),
+        "tests/operators/test_late.py::test_equals_the_batch_query",
+    ),
+    Mutant(
         "derived-produced-again",
         (("stream_workers/derive/committing.py", "if _is_new(batch, state, version)}", "}"),),
         "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",
@@ -75,6 +80,22 @@ MUTANTS = (
             ),
         ),
         "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",
+    ),
+    Mutant(
+        # Reads its corrections from the first one again; what stops that elsewhere goes too.
+        "correction-applied-twice",
+        (
+            ("ledger/sql/correction_due.sql", "and c.seq > %(seq)s", "and c.seq > 0 * %(seq)s"),
+            ("ledger/sql/correction_advance.sql", "and p.correction_seq = %(from_seq)s", ""),
+            ("ledger/sql/correction_decide.sql", "and d.state <> 'replayed'", ""),
+            (
+                "ledger/sql/correction_decide.sql",
+                "      from given\n), moved",
+                "      from given on conflict do nothing\n), moved",
+            ),
+            ("ledger/corrections.py", 'self.state in ("open", "dropped")', "self.state is not None"),
+        ),
+        "tests/operators/test_corrections.py::test_equals_the_query_over_log_and_corrections",
     ),
     Mutant(
         "marker-of-one-partition",
@@ -100,6 +121,11 @@ MUTANTS = (
         "pane-edge",
         (("topology/windowing.py", "interval '{size - pane} microseconds'", "interval '{size} microseconds'"),),
         "tests/operators/test_hopping.py::test_overlapping_windows_equal_the_query",
+    ),
+    Mutant(
+        "first-of-two-partitions",
+        (("topology/merging.py", "{time} {way}, {rows}.shard {way}, {offset} {way}", "{time} {way}, {offset} {way}"),),
+        "tests/operators/test_measures.py::test_equal_event_times_are_told_apart_by_partition_then_offset",
     ),
     Mutant(
         "null-wipes-sum",

@@ -22,9 +22,9 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _POSTGRES_NAME = 63
 _VERSION_SUFFIX = len("__") + 12 + len("__part")  # of the table's state tables
-_STATE_SUFFIXES = ("__sum", "__count", "__squares")
+_STATE_SUFFIXES = ("__sum", "__count", "__squares", "__time", "__offset")
 _TABLE_COLUMNS = {"shard", "gen", "window_start", "window_end", "windowstart", "windowend"}
-_FRAME_COLUMN = re.compile(r"(?i)_i|_ts|_event_time|_topic_reason|_x\d+")
+_FRAME_COLUMN = re.compile(r"(?i)_i|_ts|_offset|_event_time|_topic_reason|_x\d+")
 KEY_TYPES = {**PLAIN, "BOOLEAN": "boolean"}
 _TIME_KINDS = {
     "iso8601": {"string"},
@@ -189,8 +189,12 @@ def check_key(name: str, table: Aggregate, topic: Topic, schema: AvroSchema, pla
 
 
 def _check_window(table: Aggregate, topic: Topic, where: str) -> None:
-    if table.late != "correct":
-        raise DeclarationError(f'{where}.late: "{table.late}" is unknown; use "correct"')
+    if table.late not in ("correct", "drop"):
+        raise DeclarationError(f'{where}.late: "{table.late}" is unknown; use "correct" or "drop"')
+    if table.late == "drop" and table.window is None:
+        raise DeclarationError(
+            f"{where}.late: a table without window has no record that is late; leave it out, or add a window"
+        )
     late = duration(table.allowed_lateness, f"{where}.allowed_lateness")
     if table.window is None:
         if late:

@@ -3,7 +3,7 @@
 In DuckDB, per batch of one shard, on one connection (`topology.duck.connect`):
 
 1. register the Arrow columns of the decoded records as `frame`: the reader's columns, then `_i` BIGINT (index of the
-   record in the batch) and `_ts` BIGINT (Kafka timestamp, milliseconds);
+   record in the batch), `_ts` BIGINT (Kafka timestamp, milliseconds) and `_offset` BIGINT;
 2. `route_sql` makes `routed`, one row per row of `frame` in the same order, with each record's fate;
 3. `counts_sql` counts the fates, `reasons_sql` names the dead letters when there are any;
 4. `rows_sql` of each part of each table reads `frame` and `routed` side by side: leave `frame` as it is until then.
@@ -26,7 +26,7 @@ from topology.topic import Topic
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Merge = Literal["add", "least", "greatest"]
+Merge = Literal["add", "least", "greatest", "first", "last"]
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,13 @@ class Column:
 
 @dataclass(frozen=True)
 class StateColumn(Column):
-    """A column of partial aggregates and the way two of its values become one; null is "no value yet"."""
+    """A column of partial aggregates and the way two of its values become one; null is "no value yet".
+
+    order: for first and last the names of the state columns with event time and offset, which say whose value stays.
+    """
 
     merge: Merge
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ class TableProgram:
     version: 12 hex digits over the declaration's meaning. prefix: of its columns in `routed` (`t0_`, ...). parts: the
     first has the table's keys; its rows say which windows a batch touches; a derived topic has one, whose rows are its
     records. columns: of the view, in order. lineage:
-    source columns of each column of the view. definition: what the version is made of.
+    source columns of each column of the view. definition: what the version is made of. drops_late: whether a record
+    with `final_sql` at or below its partition's watermark is late and not applied.
     """
 
     table: Aggregate | Derived
@@ -84,6 +89,7 @@ class TableProgram:
     view_ddl: str
     lineage: Mapping[str, tuple[str, ...]] = field(compare=False)
     definition: Mapping[str, Any] = field(compare=False)
+    drops_late: bool = False
 
     @property
     def name(self) -> str:
