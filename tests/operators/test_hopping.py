@@ -15,13 +15,16 @@ from hypothesis import strategies as st
 from ledger import Connection
 from tests.operators.bench import Bench
 from tests.operators.conftest import EXAMPLES
-from tests.topology.declare import ORDER, PER_PRODUCT, topic
+from tests.topology.declare import MONEY, ORDER, PER_PRODUCT, topic
 from topology import Hopping, Tumbling
 from topology.duration import micros
 
 TOPIC = topic(partitions=3)
 HOPS = {"per_minute": ("5 minutes", "1 minute"), "uneven": ("10 minutes", "4 minutes"), "odd": ("90s", "60s")}
-HOPPING = [replace(PER_PRODUCT, name=name, source=TOPIC, window=Hopping(*hop)) for name, hop in HOPS.items()]
+MEASURES = {**PER_PRODUCT.measures, "newest": f"last({MONEY})", "mean": f"avg({MONEY})"}
+HOPPING = [
+    replace(PER_PRODUCT, name=name, source=TOPIC, window=Hopping(*hop), measures=MEASURES) for name, hop in HOPS.items()
+]
 # A shop open where the clocks go forward at midnight, back at midnight, and back at three.
 ZONES = {
     "beirut": ("Asia/Beirut", "1 day"),
@@ -82,12 +85,20 @@ def test_overlapping_windows_equal_the_query(
             "with done as (select *, epoch_us(orderTimestamp::timestamptz) as moment from log"
             " where status = 'COMPLETED'),"
             f" starts as (select unnest(range(1767225600000000, 1769904000000000, {every})) as start)"
-            f" select productId, start, start + {size}, count(*), sum(orderAmount::decimal(18,2))"
+            f" select productId, start, start + {size}, count(*), sum(orderAmount::decimal(18,2)),"
+            ' (list(orderAmount::decimal(18,2) order by moment, partition, "offset"))[-1],'
+            " avg(orderAmount::decimal(18,2))::decimal(18,6)"
             f" from done join starts on moment >= start and moment < start + {size} group by all"
         ).fetchall()
         rows = bench.rows(name)
         found = [
-            (row["productId"], _micros(row["windowStart"]), _micros(row["windowEnd"]), row["orders"], row["total"])
+            (
+                row["productId"],
+                _micros(row["windowStart"]),
+                _micros(row["windowEnd"]),
+                *(row[name] for name in ("orders", "total", "newest")),
+                round(row["mean"], 6),
+            )
             for row in rows
         ]
         assert sorted(found) == sorted(expected), name
