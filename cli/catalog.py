@@ -68,7 +68,7 @@ def validate(as_json: bool) -> None:
                 p.version,
                 p.table.source.name,
                 ", ".join(p.table.by),
-                p.table.window.size if p.table.window else None,
+                str(p.table.window) if p.table.window else None,
             )
             for p in found.tables.values()
         ],

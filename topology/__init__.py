@@ -8,7 +8,7 @@ from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
 from topology.view import Rolling, TopK, View
-from topology.window import Tumbling
+from topology.window import Hopping, Tumbling
 
 if TYPE_CHECKING:
     from topology.compile import compile_pipeline
@@ -21,6 +21,7 @@ __all__ = [
     "Expect",
     "FileSource",
     "Holds",
+    "Hopping",
     "InSet",
     "NotNull",
     "Rolling",

@@ -64,9 +64,10 @@ def compile_view(view: View, program: TableProgram, place: str) -> ViewProgram:
 
 def _rolling(view: Rolling, program: TableProgram, where: str) -> ViewProgram:
     table = program.table
-    if not isinstance(table, Aggregate) or not isinstance(table.window, Tumbling) or program.window_micros is None:
+    window = table.window if isinstance(table, Aggregate) else None
+    if not isinstance(window, Tumbling) or window.zone:
         raise DeclarationError(
-            f"{where}.table: {program.name} has no tumbling windows to look back over; "
+            f"{where}.table: {program.name} has no tumbling windows of one length to look back over; "
             'give it some, as in window=Tumbling("15 minutes")'
         )
     if not 2 <= view.windows <= _MOST_WINDOWS:
@@ -89,8 +90,8 @@ def _rolling(view: Rolling, program: TableProgram, where: str) -> ViewProgram:
         lineage[name] = (of.name,)
     key = [quoted(column.name) for column in program.key]
     by = f"PARTITION BY {', '.join(key)}" if key else ""
-    window = f'(extract(epoch FROM "windowStart") * 1000000)::bigint / {program.window_micros}'
-    inner = f"SELECT *, {window} AS {_AT} FROM public.{quoted(program.name)}"
+    number = f'(extract(epoch FROM "windowStart") * 1000000)::bigint / {window.micros}'
+    inner = f"SELECT *, {number} AS {_AT} FROM public.{quoted(program.name)}"
     if view.empty == "zero":
         inner = f"SELECT *, {_AT} - min({_AT}) OVER ({by}) AS {_BEFORE} FROM ({inner}) AS numbered"
         limits = (f"least({_BEFORE} + {k}, {view.windows})::numeric AS {name}" for k, name in ((1, _N), (0, _M)))

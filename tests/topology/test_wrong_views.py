@@ -9,15 +9,19 @@ import pytest
 
 from headrace.errors import DeclarationError
 from tests.topology.declare import ORDERS, PER_CUSTOMER, PER_PRODUCT
-from topology import Rolling, TopK, View, compile_pipeline
+from topology import Hopping, Rolling, TopK, Tumbling, View, compile_pipeline
 
+HOPPING = replace(PER_PRODUCT, name="hopping", window=Hopping("10 minutes", every="1 minute"))
+PER_DAY = replace(PER_PRODUCT, name="per_day", window=Tumbling("1 day", zone="Europe/Berlin"))
 ROLLING = Rolling("rolled", PER_PRODUCT, 4, {"average": "avg(total)"})
 TOP = TopK("best", PER_PRODUCT, 3, "total")
 
 
 def refused(view: View) -> str:
     with pytest.raises(DeclarationError) as caught:
-        compile_pipeline("orders", ORDERS, [PER_CUSTOMER, PER_PRODUCT, view], place="assets/orders.py")
+        compile_pipeline(
+            "orders", ORDERS, [PER_CUSTOMER, PER_PRODUCT, HOPPING, PER_DAY, view], place="assets/orders.py"
+        )
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith(f"assets/orders.py: {view.name}")
@@ -27,7 +31,9 @@ def refused(view: View) -> str:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"table": PER_CUSTOMER}, "per_customer has no tumbling windows to look back over; give it some"),
+        ({"table": PER_CUSTOMER}, "per_customer has no tumbling windows of one length to look back over; give it some"),
+        ({"table": HOPPING}, "hopping has no tumbling windows of one length"),
+        ({"table": PER_DAY}, "per_day has no tumbling windows of one length"),
         ({"windows": 1}, "windows: 1 does not fit; look back over 2 to 10,000"),
         ({"windows": 10_001}, "windows: 10001 does not fit"),
         ({"empty": "null"}, 'empty: "null" is unknown; use "skip" or "zero"'),
