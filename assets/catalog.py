@@ -16,14 +16,15 @@ from typing import TypeVar
 
 from headrace.errors import DeclarationError
 from schemas.avro import did_you_mean
-from topology import Aggregate, Archive, Derived, Expect, FileSource, Topic
+from topology import Aggregate, Archive, Derived, Expect, FileSource, Topic, View
 from topology.check_expect import Expected, compile_expects
 from topology.compile import compile_pipeline
-from topology.program import PipelineProgram, TableProgram
+from topology.program import PipelineProgram, TableProgram, ViewProgram
 
-Declaration = Topic | FileSource | Aggregate | Archive | Expect
-_KINDS = ("Topic", "FileSource", "Derived", "Aggregate", "Archive", "Expect")
-_T = TypeVar("_T", Topic, FileSource, Aggregate, Aggregate | Archive)
+Declaration = Topic | FileSource | Aggregate | Archive | View | Expect
+_KINDS = ("Topic", "FileSource", "Derived", "Aggregate", "Archive", "Rolling", "TopK", "Expect")
+_Named = Aggregate | Archive | View  # what has a name in the schema public
+_T = TypeVar("_T", Topic, FileSource, _Named)
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Catalog:
     tables: Mapping[str, TableProgram]
     archives: Mapping[str, TableProgram]
     pipelines: Mapping[str, PipelineProgram]
+    views: Mapping[str, ViewProgram]
     expectations: Mapping[str, tuple[Expected, ...]]
     _places: Mapping[int, str] = field(repr=False)
     _files: Mapping[str, Path] = field(repr=False)
@@ -67,29 +69,48 @@ def load(package: str = "assets") -> Catalog:
     places = {id(item): place for place, item in found}
     topics = _by_name([(place, item) for place, item in found if isinstance(item, Topic)], "topic")
     sources = _by_name([(place, item) for place, item in found if isinstance(item, FileSource)], "source")
-    views = _by_name([(place, item) for place, item in found if isinstance(item, Aggregate | Archive)], "table")
-    tables = {name: item for name, item in views.items() if isinstance(item, Aggregate)}
-    archives = {name: item for name, item in views.items() if isinstance(item, Archive)}
+    readable = _by_name([(place, item) for place, item in found if isinstance(item, _Named)], "table")
+    tables = {name: item for name, item in readable.items() if isinstance(item, Aggregate)}
+    archives = {name: item for name, item in readable.items() if isinstance(item, Archive)}
+    views = {name: item for name, item in readable.items() if isinstance(item, View)}
     paths: dict[str, str] = {}
     for source in sources.values():
         _check_topic(source.name, source.topic, topics, places[id(source)])
         _check_source(source, paths, places[id(source)])
-    for table in views.values():
-        _check_topic(table.name, table.source, topics, places[id(table)])
-        if table.name in topics:
-            place = places[id(topics[table.name])]
+    readers: list[Aggregate | Archive] = [*tables.values(), *archives.values()]
+    for reader in readers:
+        _check_topic(reader.name, reader.source, topics, places[id(reader)])
+    for view in views.values():
+        name = getattr(view.table, "name", repr(view.table))
+        if tables.get(name) is not view.table:
             raise DeclarationError(
-                f'{places[id(table)]}: table "{table.name}" has the name of a topic of {place}; rename it'
+                f'{places[id(view)]}: {view.name}: its table "{name}" is not declared by a name of its own at the top'
+                f" of a file{did_you_mean(name, list(tables))}"
             )
+    for item in readable.values():
+        if item.name in topics:
+            place = places[id(topics[item.name])]
+            what = f'{_what(item, "table")} "{item.name}"'
+            raise DeclarationError(f"{places[id(item)]}: {what} has the name of a topic of {place}; rename it")
     for derived in topics.values():
         if isinstance(derived, Derived):
             _check_topic(derived.name, derived.source, topics, places[id(derived)])
-    pipelines = _compile(topics, tables, archives, places)
+    pipelines = _compile(topics, [*tables.values(), *views.values()], archives, places)
     programs = {table.name: table for pipeline in pipelines.values() for table in pipeline.tables}
-    expects = [(place, item) for place, item in found if isinstance(item, Expect)]
-    ordered = {name: programs[name] for name in tables}
-    lakes = {name: programs[name] for name in archives}
-    return Catalog(topics, sources, ordered, lakes, pipelines, compile_expects(expects, ordered), places, files)
+    expects = compile_expects(
+        [(place, item) for place, item in found if isinstance(item, Expect)], {name: programs[name] for name in tables}
+    )
+    return Catalog(
+        topics=topics,
+        sources=sources,
+        tables={name: programs[name] for name in tables},
+        archives={name: programs[name] for name in archives},
+        pipelines=pipelines,
+        views={view.name: view for pipeline in pipelines.values() for view in pipeline.views},
+        expectations=expects,
+        _places=places,
+        _files=files,
+    )
 
 
 def _modules(package: str) -> Iterator[ModuleType]:
@@ -155,10 +176,16 @@ def _by_name(found: list[tuple[str, _T]], what: str) -> dict[str, _T]:
             other_place, other = names[alike]
             same = "" if other.name == item.name else f' as "{other.name}", which is too much alike'
             raise DeclarationError(
-                f'{place}: {what} "{item.name}" is declared in {other_place} already{same}; rename one'
+                f'{place}: {_what(item, what)} "{item.name}" is declared in {other_place} already{same}; rename one'
             )
         names[alike] = (place, item)
     return {item.name: item for _, item in names.values()}
+
+
+def _what(item: object, otherwise: str) -> str:
+    if isinstance(item, Archive):
+        return "archive"
+    return "view" if isinstance(item, View) else otherwise
 
 
 def _alike(name: str) -> str:
@@ -204,7 +231,7 @@ def _check_source(source: FileSource, paths: dict[str, str], place: str) -> None
 
 def _compile(
     topics: Mapping[str, Topic],
-    tables: Mapping[str, Aggregate],
+    readable: Sequence[Aggregate | View],
     archives: Mapping[str, Archive],
     places: Mapping[int, str],
 ) -> dict[str, PipelineProgram]:
@@ -231,8 +258,8 @@ def _compile(
     for topic in topics.values():
         name, place = topic.pipeline_name, places[id(topic)]
         check_reader(name, topic, f"{place}: {topic.name}.pipeline")
-        fed = [table for table in tables.values() if table.source is topic]
-        where = {table.name: places[id(table)] for table in fed}
+        fed = [one for one in readable if (one if isinstance(one, Aggregate) else one.table).source is topic]
+        where = {one.name: places[id(one)] for one in fed}
         program = compile_pipeline(name, topic, fed, place=place, places=where)
         if fed:
             pipelines[name] = program

@@ -40,6 +40,7 @@ def validate(as_json: bool) -> None:
                 "sources": sorted(found.sources),
                 "tables": {name: program.version_id for name, program in sorted(found.tables.items())},
                 "archives": {name: program.version_id for name, program in sorted(found.archives.items())},
+                "views": {name: view.table for name, view in sorted(found.views.items())},
                 "pipelines": {name: [t.name for t in p.tables] for name, p in sorted(found.pipelines.items())},
             }
         )
@@ -68,7 +69,7 @@ def validate(as_json: bool) -> None:
                 p.version,
                 p.table.source.name,
                 ", ".join(p.table.by),
-                p.table.window.size if p.table.window else None,
+                str(p.table.window) if p.table.window else None,
             )
             for p in found.tables.values()
         ],
@@ -80,9 +81,10 @@ def validate(as_json: bool) -> None:
             ["archive", "from", "at", "a file after", "made by"],
             [(a.name, a.source.name, a.at, f"{a.roll_size} or {a.roll_after}", a.maker) for a in lakes],
         )
+    show_table("views", ["view", "of table"], [(v.name, v.table) for v in found.views.values()])
     click.echo(
         f"valid: {len(found.topics)} topics, {len(found.sources)} sources of files, {len(found.tables)} tables, "
-        f"{len(found.pipelines)} pipelines"
+        f"{len(found.views)} views, {len(found.pipelines)} pipelines"
     )
 
 

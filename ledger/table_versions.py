@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from psycopg import sql as quoting
 
+from ledger import views
 from ledger.connection import Connection
 from ledger.sql import sql
 
@@ -46,6 +47,7 @@ def drop(db: Connection, pipeline: str) -> list[str]:
                 db.execute(quoting.SQL("drop view if exists public.{}").format(quoting.Identifier(name)))
                 db.execute("delete from ledger.table_versions where table_version = %s", (version,))
                 continue
+            views.drop_of(db, name)
             schema, _, bare = state_table.replace('"', "").partition(".")
             db.execute(quoting.SQL("drop view if exists public.{}").format(quoting.Identifier(name)))
             made = db.execute(

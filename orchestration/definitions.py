@@ -26,14 +26,15 @@ from orchestration import (
     switches,
     tables,
     topics,
+    views,
 )
-from topology import Aggregate, Archive, Derived, FileSource, Topic
+from topology import Aggregate, Archive, Derived, FileSource, Topic, View
 
 
 def build(found: declared.Catalog) -> Definitions:
     """Definitions of everything in the catalog."""
 
-    def place(declaration: Topic | FileSource | Aggregate | Archive) -> code.Place:
+    def place(declaration: Topic | FileSource | Aggregate | Archive | View) -> code.Place:
         return code.place(found.file(declaration), declaration.name)
 
     programs = [(p.name, table) for p in found.pipelines.values() if not p.apart for table in p.tables]
@@ -46,6 +47,7 @@ def build(found: declared.Catalog) -> Definitions:
             *(derived.asset(table, topic, place(topic)) for table, topic in made),
             *(tables.asset(table, pipeline, place(table.table)) for pipeline, table in programs),
             *(lakes.asset(table, lake, place(lake)) for table in found.archives.values() if (lake := table.archive)),
+            *(views.spec(view, found.tables[view.table], place(view.view)) for view in found.views.values()),
         ],
         asset_checks=[
             *(checks.check(pipeline) for pipeline in found.pipelines.values()),

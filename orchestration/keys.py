@@ -14,6 +14,7 @@ FILES = "landing_files"
 TABLES = "stream_tables"
 DERIVED = "derived_topics"
 LAKES = "lakes"
+VIEWS = "views"
 MAKERS = "makers"  # the check of the workers that make a derived topic or a lake
 
 
@@ -28,7 +29,7 @@ def source_key(source: str) -> AssetKey:
 
 
 def table_key(table: str) -> AssetKey:
-    """A table in Postgres."""
+    """A table or view in Postgres."""
     return AssetKey(["postgres", table])
 
 

@@ -66,6 +66,16 @@ MUTANTS = (
         "tests/operators/test_late.py::test_equals_the_batch_query",
     ),
     Mutant(
+        "archive-cut-changed",
+        (("stream_workers/archive/opening.py", "Held(table, begun.get(version))", "Held(table)"),),
+        "tests/operators/test_archive.py::test_each_record_is_in_one_file_whatever_crashes",
+    ),
+    Mutant(
+        "archive-file-unlisted",
+        (("stream_workers/archive/committing.py", "held.cut, files)", "held.cut, files[1:])"),),
+        "tests/operators/test_archive.py::test_each_record_is_in_one_file_whatever_crashes",
+    ),
+    Mutant(
         "derived-produced-again",
         (("stream_workers/derive/committing.py", "if _is_new(batch, state, version)}", "}"),),
         "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",
@@ -113,9 +123,19 @@ MUTANTS = (
         "tests/orchestration/test_quality.py::test_green_then_a_key_written_twice_by_hand_turns_one_check_red",
     ),
     Mutant(
+        "own-window-among-those-before",
+        (("topology/view_compile.py", "PRECEDING AND 1 PRECEDING)", "PRECEDING AND CURRENT ROW)"),),
+        "tests/operators/test_views.py::test_equals_the_batch_query",
+    ),
+    Mutant(
         "sample-taken-for-all",
         (("topology/spread.py", '"{count} - 1" if function', '"{count}" if function'),),
         "tests/operators/test_measures.py::test_equals_the_batch_query",
+    ),
+    Mutant(
+        "pane-edge",
+        (("topology/windowing.py", "interval '{size - pane} microseconds'", "interval '{size} microseconds'"),),
+        "tests/operators/test_hopping.py::test_overlapping_windows_equal_the_query",
     ),
     Mutant(
         "first-of-two-partitions",

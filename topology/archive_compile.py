@@ -33,7 +33,7 @@ _SIZES = (1_000, 1_000_000_000)
 def check(archive: Archive, place: str) -> None:
     """Everything of an archive; raises `DeclarationError`."""
     where = f"{place}: {archive.name}"
-    checks.check_view_name(archive.name, "archive", where)
+    checks.check_view_name(archive.name, where, "archive")
     if not checks.TOPIC_NAME.fullmatch(archive.maker):
         raise DeclarationError(
             f'{where}.made_by: "{archive.maker}" does not fit; use letters, digits, ".", "_" and "-"'
