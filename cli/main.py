@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import click
 
-from cli import catalog, demo, dlq, fleet, ingest, pipeline, processes, produce, services, status
+from cli import catalog, demo, dlq, fleet, ingest, lake, pipeline, processes, produce, services, status
 from headrace.errors import HeadraceError, ServiceFailed
 
 _EXAMPLES = """\b
@@ -51,6 +51,7 @@ for command in (
     *processes.COMMANDS,
     *fleet.COMMANDS,
     *pipeline.COMMANDS,
+    *lake.COMMANDS,
 ):
     headrace.add_command(command)
 

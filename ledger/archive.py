@@ -6,9 +6,10 @@ before the first file is written, and goes in the transaction that lists the fil
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from psycopg.rows import class_row
 
@@ -32,6 +33,16 @@ class File:
     rows: int
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class Day:
+    """What an archive holds of one day."""
+
+    date: date
+    files: int
+    rows: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -109,3 +120,76 @@ def _shard(move: Advance) -> tuple[str, int]:
 
 def _multirange(spans: Spans) -> str:
     return "{" + ",".join(f"[{low},{high})" for low, high in spans) + "}"
+
+
+def days(db: Connection, version: str) -> list[Day]:
+    """What readers find, by day."""
+    with db.cursor(row_factory=class_row(Day)) as cursor:
+        return cursor.execute(
+            "select date, count(*)::int as files, sum(rows)::bigint as rows, sum(bytes)::bigint as bytes"
+            " from ledger.archive_files where table_version = %s and replaced_at is null group by date order by date",
+            (version,),
+        ).fetchall()
+
+
+@contextmanager
+def compacting(db: Connection, version: str) -> Iterator[bool]:
+    """Be the only one who compacts an archive; False when another does."""
+    key = f"headrace.archive.{version}"
+    row = db.execute("select pg_try_advisory_lock(hashtextextended(%s, 0))", (key,)).fetchone()
+    held = bool(row and row[0])
+    try:
+        yield held
+    finally:
+        if held:
+            db.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", (key,))
+
+
+def closed(db: Connection, version: str) -> list[File]:
+    """The listed files of closed days, by date, partition and offset."""
+    with db.cursor(row_factory=class_row(File)) as cursor:
+        return cursor.execute(sql("archive_closed"), {"table_version": version}).fetchall()
+
+
+def replace(db: Connection, version: str, old: Sequence[File], new: File) -> bool:
+    """List one file in place of others, in a transaction of its own; False, and nothing changes, when one is gone."""
+    with db.transaction():
+        found = db.execute(
+            "select file from ledger.archive_files"
+            " where table_version = %s and file = any(%s) and replaced_at is null for update",
+            (version, [one.file for one in old]),
+        ).fetchall()
+        if len(found) < len(old):
+            return False
+        db.execute(
+            "update ledger.archive_files set replaced_at = now() where file = any(%s)", ([one.file for one in old],)
+        )
+        list_files(db, version, [new])
+        return True
+
+
+def replaced(db: Connection, version: str, keep: timedelta) -> list[str]:
+    """Files that were replaced longer than `keep` ago."""
+    rows = db.execute(
+        "select file from ledger.archive_files where table_version = %s and replaced_at <= now() - %s order by file",
+        (version, keep),
+    )
+    return [row[0] for row in rows]
+
+
+def forget(db: Connection, version: str, file: str) -> None:
+    """A replaced file was deleted."""
+    db.execute(
+        "delete from ledger.archive_files where table_version = %s and file = %s and replaced_at is not null",
+        (version, file),
+    )
+
+
+def known(db: Connection, version: str) -> set[str]:
+    """Every file of the manifest, replaced ones too."""
+    return {row[0] for row in db.execute("select file from ledger.archive_files where table_version = %s", (version,))}
+
+
+def wrong(db: Connection, version: str) -> list[str]:
+    """What does not fit between positions, cuts and files; nothing in a sound ledger."""
+    return [row[0] for row in db.execute(sql("archive_wrong"), {"table_version": version})]

@@ -18,6 +18,7 @@ from orchestration import (
     files,
     fleet,
     keys,
+    lake_compaction,
     lakes,
     landing,
     quality,
@@ -71,6 +72,7 @@ def build(found: declared.Catalog) -> Definitions:
             *drift_checks.jobs(found),
             *quality.jobs(found),
             *retention.jobs(),
+            *lake_compaction.jobs(found),
         ],
         schedules=[
             *checks.schedules(found.pipelines.values()),
@@ -78,6 +80,7 @@ def build(found: declared.Catalog) -> Definitions:
             *drift_checks.schedules(found),
             *quality.schedules(found),
             *retention.schedules(),
+            *lake_compaction.schedules(found),
         ],
         executor=in_process_executor,  # a process per step costs 12 s on a small machine and isolates nothing here
     )

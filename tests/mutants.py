@@ -71,6 +71,11 @@ MUTANTS = (
         "tests/operators/test_archive.py::test_each_record_is_in_one_file_whatever_crashes",
     ),
     Mutant(
+        "compaction-loses-a-file",
+        (("stream_workers/archive/compaction.py", "for file in group]", "for file in group[1:]]"),),
+        "tests/operators/test_archive.py::test_each_record_is_in_one_file_whatever_crashes",
+    ),
+    Mutant(
         "archive-file-unlisted",
         (("stream_workers/archive/committing.py", "held.cut, files)", "held.cut, files[1:])"),),
         "tests/operators/test_archive.py::test_each_record_is_in_one_file_whatever_crashes",

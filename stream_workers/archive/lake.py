@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,9 +19,11 @@ import pyarrow.parquet as parquet
 
 from headrace.errors import ServiceUnavailable
 from headrace.settings import Settings
+from topology.archive import Archive
+from topology.program import TableProgram
 
 _S3 = "s3://"
-_ROW_GROUP = 250_000  # rows that a reader can skip by their statistics
+ROW_GROUP = 250_000  # rows that a reader can skip by their statistics
 _CONNECT_SECONDS, _REQUEST_SECONDS = 10.0, 60.0
 _SECRET = "the keys of S3 are in HEADRACE_S3_ACCESS_KEY and HEADRACE_S3_SECRET_KEY"
 
@@ -58,10 +60,10 @@ class Lake:
 
         The same rows make the same bytes, however they were cut into batches.
         """
-        table = table.replace_schema_metadata(about).combine_chunks()
-        sink = pa.BufferOutputStream()
-        parquet.write_table(table, sink, row_group_size=_ROW_GROUP, compression="zstd", compression_level=1)
-        content = sink.getvalue()
+        return self.put(path, content_of([table], table.schema, about))
+
+    def put(self, path: str, content: pa.Buffer) -> Written:
+        """Write content whole."""
         target = f"{self._root}/{path}"
         with self._explained(f"write {path}"):
             if self._remote:
@@ -77,6 +79,11 @@ class Lake:
             wanted = arrow_fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True, recursive=True)
             infos = [info for info in self._files.get_file_info(wanted) if info.type == arrow_fs.FileType.File]
         return sorted((Found(self._name(i.path), i.size, i.mtime) for i in infos), key=lambda one: one.file)
+
+    def path(self, file: str) -> str | None:
+        """Where a file by its address lies below this one; None when elsewhere."""
+        root = self._name(self._root) + "/"
+        return file.removeprefix(root) if file.startswith(root) else None
 
     def read(self, file: str) -> bytes:
         """The content of a file by its address."""
@@ -102,6 +109,16 @@ class Lake:
             raise ServiceUnavailable(
                 f"lake {self.address}: cannot {what}: {str(error).strip()}; nothing was lost, it is tried again{remedy}"
             ) from error
+
+
+def content_of(parts: Iterable[pa.Table], schema: pa.Schema, about: dict[str, str]) -> pa.Buffer:
+    """Rows as a Parquet file, in row groups of `ROW_GROUP` and what is left of the last part."""
+    sink = pa.BufferOutputStream()
+    about_schema = schema.with_metadata(about)
+    with parquet.ParquetWriter(sink, about_schema, compression="zstd", compression_level=1) as writer:
+        for part in parts:
+            writer.write_table(part.combine_chunks().cast(about_schema), row_group_size=ROW_GROUP)
+    return sink.getvalue()
 
 
 def _path(file: str) -> str:
@@ -142,3 +159,15 @@ def _s3(settings: Settings) -> Any:
         request_timeout=_REQUEST_SECONDS,
         retry_strategy=arrow_fs.AwsStandardS3RetryStrategy(max_attempts=3),
     )
+
+
+def archive_of(table: TableProgram) -> Archive:
+    """The declaration of a program of archives."""
+    assert table.archive is not None  # a pipeline makes tables, topics or lakes, never two of them
+    return table.archive
+
+
+def lake_of(table: TableProgram, settings: Settings) -> Lake:
+    """Where an archive's files go."""
+    archive = archive_of(table)
+    return Lake(archive.at or f"{settings.lake.rstrip('/')}/{archive.name}", settings)

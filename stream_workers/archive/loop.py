@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from headrace.settings import Settings
 from ledger import Connection
 from stream_workers.archive.committing import commit_cut
 from stream_workers.archive.held import Held
-from stream_workers.archive.lake import Lake
+from stream_workers.archive.lake import Lake, archive_of, lake_of
 from stream_workers.archive.opening import ArchiveShard, open_archive
 from stream_workers.archive.steps import ArchiveStep
 from stream_workers.batch import Batch
@@ -23,9 +22,7 @@ from stream_workers.loop import Loop
 from stream_workers.opening import ShardState, TableState
 from stream_workers.routing import Routed
 from stream_workers.watch import Watch
-from topology.archive import Archive
 from topology.duration import micros
-from topology.program import TableProgram
 from topology.size import size_bytes
 
 
@@ -104,15 +101,3 @@ class ArchiveLoop(Loop):
 
     def _correct(self, db: Connection, claims: Claims) -> None:
         """A lake takes no corrections: it is the log as it was."""
-
-
-def archive_of(table: TableProgram) -> Archive:
-    """The declaration of a program of archives."""
-    assert table.archive is not None  # a pipeline makes tables, topics or lakes, never two of them
-    return table.archive
-
-
-def lake_of(table: TableProgram, settings: Settings) -> Lake:
-    """Where an archive's files go."""
-    archive = archive_of(table)
-    return Lake(archive.at or f"{settings.lake.rstrip('/')}/{archive.name}", settings)

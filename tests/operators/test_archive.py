@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as parquet
 import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
@@ -22,11 +24,13 @@ from hypothesis import strategies as st
 from headrace.errors import Fenced
 from headrace.failpoint import Failpoints
 from headrace.settings import Settings
-from ledger import Connection, archive
+from ledger import Connection, archive, connect
 from stream_workers.archive.committing import commit_cut
+from stream_workers.archive.compaction import TARGET_BYTES, Compacted, CompactStep, FileDamaged, compact
 from stream_workers.archive.lake import Lake
 from stream_workers.archive.opening import ArchiveShard, hold
 from stream_workers.archive.steps import ArchiveStep
+from stream_workers.archive.verification import verify
 from stream_workers.opening import ShardState
 from stream_workers.routing import Forced, Router
 from tests.operators.bench import Bench, Crash
@@ -52,7 +56,9 @@ RECORDS = st.lists(
 class _At(Failpoints):
     """At the nth visit of a step something else happens; by default the worker dies."""
 
-    def __init__(self, at: ArchiveStep | None = None, nth: int = 1, then: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, at: ArchiveStep | CompactStep | None = None, nth: int = 1, then: Callable[[], None] | None = None
+    ) -> None:
         super().__init__("")
         self._at, self._left, self._then = at, nth, then
 
@@ -70,6 +76,7 @@ class ArchiveBench(Bench):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.compacted = False
         self.folder = Path(tempfile.mkdtemp(prefix="lake-"))
         self.lake = Lake(self.folder.as_uri(), Settings())
         self._route = Router(self.program)
@@ -108,6 +115,13 @@ class ArchiveBench(Bench):
         state = self.shard(partition)
         state.tables[self.version] = commit_cut(self.db, failpoints or _At(), self.lake, state, self.version)
 
+    def compact(self, failpoints: Failpoints | None = None, target_bytes: int = TARGET_BYTES) -> Compacted:
+        """Compact the closed days two days from now, when nothing is kept for anybody."""
+        self.compacted = True
+        then, none = datetime.now(UTC) + timedelta(days=2), timedelta(0)
+        version = self.version
+        return compact(self.db, failpoints or _At(), self.lake, version, then, target_bytes=target_bytes, keep=none)
+
     # -- what is asked
 
     def listed(self) -> list[str]:
@@ -123,6 +137,10 @@ class ArchiveBench(Bench):
         files = duckdb.read_parquet(self.listed(), union_by_name=True, hive_partitioning=True)
         columns = '"orderId", "orderAmount", "orderTimestamp", _partition, _offset, epoch_ms(_timestamp)'
         return Counter(files.project(f"{columns}, date::varchar").fetchall())
+
+    def closed_days(self) -> Counter[tuple[Any, ...]]:
+        """How many files each closed day of a partition has."""
+        return Counter((file.date, file.partition) for file in archive.closed(self.db, self.version))
 
     def verify(self) -> None:
         """Each valid record once, in the file of its day; every other offset is named."""
@@ -152,9 +170,7 @@ class ArchiveBench(Bench):
             assert (rows, absent) == (row["applied"], row["gaps"])
             assert _offsets(refused) == bad and _offsets(marked) == control
         assert self.db.execute("select count(*) from ledger.archive_intents").fetchall() == [(0,)]
-        for listed in archive.files(self.db, self.version):
-            content = Path(listed.file).read_bytes()
-            assert (len(content), hashlib.sha256(content).hexdigest()) == (listed.bytes, listed.sha256)
+        assert verify(self.db, self.lake, self.version, datetime.now(UTC), deep=True).problems == ()
 
 
 def _offsets(multirange: str | None) -> set[int]:
@@ -206,11 +222,69 @@ def test_each_record_is_in_one_file_whatever_crashes(
         to = rng.randint(at + 1, min(end, at + rng.choice([1, 3, 10, 1_000])))
         crash = _At(rng.choice(STEPS), rng.randint(1, 3)) if rng.random() < 0.4 else None
         bench.hold(partition, to, crash, cut=rng.random() < 0.6)
+        if rng.random() < 0.2:
+            with suppress(Crash):
+                crash = _At(rng.choice(tuple(CompactStep)), rng.randint(1, 3)) if rng.random() < 0.6 else None
+                bench.compact(crash, rng.choice([1, 15_000, TARGET_BYTES]))
     for partition in bench.logs:
         if bench.shard(partition).held[bench.version].move:
             bench.cut(partition)
     bench.verify()
-    assert bench.there() == set(bench.listed()), "a retry makes the same cut, so that nothing is left over"
+    if not bench.compacted:
+        assert bench.there() == set(bench.listed()), "a retry makes the same cut, so that nothing is left over"
+    bench.compact()
+    bench.verify()
+    assert bench.there() == set(bench.listed())
+    for days, files in bench.closed_days().items():
+        assert files == 1, days
+
+
+def test_a_closed_day_is_one_file_that_readers_find_in_place_of_the_others(
+    db: Connection, benches: list[ArchiveBench]
+) -> None:
+    bench = filled(db, [(0, day, 100, "order") for day in (1, 1, 1, 2, 2, 1)], benches)
+    for to in range(1, 6):
+        bench.hold(0, to)
+    assert len(bench.listed()) == 5
+    before = bench.there()
+    now = datetime.now(UTC)
+    assert compact(db, _At(), bench.lake, bench.version, now) == Compacted(made=1, replaced=3)
+    assert len(bench.listed()) == 3 and bench.there() - before == set(bench.listed()) - before, "day 2 is not closed"
+    assert before <= bench.there(), "readers of a moment ago still find what they were told"
+    bench.hold(0, 6)  # late for the closed day
+    assert bench.compact() == Compacted(made=1, replaced=2, deleted=5)
+    bench.verify()
+    assert bench.compact() == Compacted()
+
+
+def test_columns_added_later_are_null_before(db: Connection, benches: list[ArchiveBench]) -> None:
+    bench = filled(db, [(0, day, 100, "order") for day in (1, 1, 2)], benches)
+    bench.hold(0, 1)
+    old = bench.listed()[0]
+    table = parquet.read_table(old, partitioning=None).drop_columns(["status"])
+    written = bench.lake.write(bench.lake.path(old) or "", table, {})
+    db.execute("update ledger.archive_files set sha256 = %s, bytes = %s", (written.sha256, written.bytes))
+    bench.hold(0, 3)
+    bench.compact()
+    (made,) = [file for file in bench.listed() if file.endswith("-0-0-3.parquet") and "01-11" in file]
+    assert parquet.read_table(made, partitioning=None).column("status").to_pylist() == [None, "COMPLETED"]
+
+
+def test_a_damaged_file_is_not_copied(db: Connection, benches: list[ArchiveBench]) -> None:
+    bench = filled(db, [(0, day, 100, "order") for day in (1, 1, 2)], benches)
+    for to in (1, 2, 3):
+        bench.hold(0, to)
+    damaged = Path(min(bench.listed()))
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(FileDamaged, match=r"nothing was changed; restore it"):
+        bench.compact()
+    assert len(bench.listed()) == 3
+
+
+def test_one_compacts_at_a_time(db: Connection, database: str, benches: list[ArchiveBench]) -> None:
+    bench = filled(db, [], benches)
+    with connect(database) as other, archive.compacting(other, bench.version) as ours:
+        assert ours and bench.compact() == Compacted(busy=True)
 
 
 def test_a_zombie_writes_over_a_listed_file_what_is_in_it(db: Connection, benches: list[ArchiveBench]) -> None:
@@ -246,3 +320,22 @@ def test_a_replay_finds_nothing_to_do(db: Connection, benches: list[ArchiveBench
     bench.hold(0, 2)
     assert bench.correct(0, 1, {**ORDER, "orderAmount": 1.0}) == []
     assert bench.discard(0, 1) == ["orders_lake"]
+
+
+def test_what_is_wrong_with_a_lake_is_named(db: Connection, benches: list[ArchiveBench]) -> None:
+    bench = filled(db, [(0, day, 100, "order") for day in (1, 1, 2, 3)], benches)
+    for to in (1, 2, 3, 4):
+        bench.hold(0, to)
+    one, two, three, four = sorted(bench.listed())
+    Path(one).unlink()
+    Path(two).write_bytes(b"short")
+    Path(three).write_bytes(b"x" * len(Path(three).read_bytes()))
+    db.execute("delete from ledger.archive_cuts where from_offset = 1")
+    db.execute("delete from ledger.archive_files where file = %s", (four,))
+    found = verify(db, bench.lake, bench.version, datetime.now(UTC) + timedelta(days=2), deep=True)
+    assert (found.files, found.strays) == (3, 1)
+    rows, offsets, gone, short, other = found.problems
+    assert offsets == "partition 0: no cut holds offsets 1 to 1"
+    assert rows == "partition 0: 4 records were applied, cuts have 3 rows and files 3"
+    assert gone == f"{one} is listed and not there" and short.startswith(f"{two} has 5 bytes, ")
+    assert other.startswith(f"{three} has ") and "restore it from a copy" in other

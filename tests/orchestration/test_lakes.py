@@ -27,6 +27,7 @@ def test_an_archive_is_an_asset_made_from_its_topic(catalog: declared.Catalog) -
 def test_its_workers_have_a_switch_and_it_has_checks(catalog: declared.Catalog) -> None:
     definitions = build(catalog)
     assert {"orders_archive_worker", "orders_worker"} <= {sensor.name for sensor in definitions.sensors or ()}
+    assert "lake_compaction_daily" in {schedule.name for schedule in definitions.schedules or ()}
     keys = set(definitions.resolve_asset_graph().asset_check_keys)
     assert {AssetCheckKey(LAKE, n) for n in ("accounting", "lag", "freshness", "volume", "makers")} <= keys
     assert AssetCheckKey(LAKE, "recount") not in keys

@@ -55,3 +55,7 @@ def test_told_to_stop_it_writes_what_it_holds(archived: ArchiveRig, seed: int) -
     assert stop(worker) == 0, archived.logs()
     ((rows,),) = archived.query("select coalesce(sum(rows), 0)::int from orders_lake")
     assert rows == sum(row[3] for row in archived.at("orders_lake")) > 0
+    assert f"{rows} rows, 0 problems" in archived.command("lake", "verify", "orders_lake", "--deep")
+    assert archived.command("lake", "compact").startswith("orders_lake: ")
+    assert f'"rows": {rows}' in archived.command("lake", "verify", "--json")
+    assert '"archive": "orders_lake"' in archived.command("lake", "list", "--json")
