@@ -16,14 +16,15 @@ from typing import TypeVar
 
 from headrace.errors import DeclarationError
 from schemas.avro import did_you_mean
-from topology import Aggregate, Derived, Expect, FileSource, Topic
+from topology import Aggregate, Derived, Expect, FileSource, Latest, Topic
 from topology.check_expect import Expected, compile_expects
 from topology.compile import compile_pipeline
 from topology.program import PipelineProgram, TableProgram
 
-Declaration = Topic | FileSource | Aggregate | Expect
-_KINDS = ("Topic", "FileSource", "Derived", "Aggregate", "Expect")
-_T = TypeVar("_T", Topic, FileSource, Aggregate)
+Table = Aggregate | Latest
+Declaration = Topic | FileSource | Table | Expect
+_KINDS = ("Topic", "FileSource", "Derived", "Aggregate", "Latest", "Expect")
+_T = TypeVar("_T", Topic, FileSource, Table)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def load(package: str = "assets") -> Catalog:
     places = {id(item): place for place, item in found}
     topics = _by_name([(place, item) for place, item in found if isinstance(item, Topic)], "topic")
     sources = _by_name([(place, item) for place, item in found if isinstance(item, FileSource)], "source")
-    tables = _by_name([(place, item) for place, item in found if isinstance(item, Aggregate)], "table")
+    tables = _by_name([(place, item) for place, item in found if isinstance(item, Table)], "table")
     paths: dict[str, str] = {}
     for source in sources.values():
         _check_topic(source.name, source.topic, topics, places[id(source)])
@@ -199,7 +200,7 @@ def _check_source(source: FileSource, paths: dict[str, str], place: str) -> None
 
 
 def _compile(
-    topics: Mapping[str, Topic], tables: Mapping[str, Aggregate], places: Mapping[int, str]
+    topics: Mapping[str, Topic], tables: Mapping[str, Table], places: Mapping[int, str]
 ) -> dict[str, PipelineProgram]:
     readers: dict[str, tuple[str, Topic]] = {}
     pipelines: dict[str, PipelineProgram] = {}

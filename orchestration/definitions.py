@@ -26,13 +26,14 @@ from orchestration import (
     tables,
     topics,
 )
-from topology import Aggregate, Derived, FileSource, Topic
+from topology import Derived, FileSource, Topic
+from topology.program import Declared
 
 
 def build(found: declared.Catalog) -> Definitions:
     """Definitions of everything in the catalog."""
 
-    def place(declaration: Topic | FileSource | Aggregate) -> code.Place:
+    def place(declaration: Topic | FileSource | Declared) -> code.Place:
         return code.place(found.file(declaration), declaration.name)
 
     programs = [(p.name, table) for p in found.pipelines.values() for table in p.tables if not table.derived]

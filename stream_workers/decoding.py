@@ -29,8 +29,8 @@ def decoding(decoder: Decodes) -> Callable[[Batch], Batch]:
         if kept is not None:
             rows = kept[rows]
             failures = [Failure(int(kept[f.index]), f.reason, f.detail) for f in failures]
-        columns = [*decoded.frame.columns, pa.array(rows), pa.array(batch.timestamps[rows])]
-        names = [*decoded.frame.schema.names, "_i", "_ts"]
+        own = [pa.array(rows), pa.array(batch.timestamps[rows]), pa.array(batch.offsets[rows])]
+        columns, names = [*decoded.frame.columns, *own], [*decoded.frame.schema.names, "_i", "_ts", "_offset"]
         return replace(batch, frame=pa.RecordBatch.from_arrays(columns, names=names), failures=tuple(failures))
 
     return decode

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from topology.aggregate import Aggregate
 from topology.derived import Derived
 from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
+from topology.latest import Latest
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
 from topology.window import Tumbling
@@ -21,6 +22,7 @@ __all__ = [
     "FileSource",
     "Holds",
     "InSet",
+    "Latest",
     "NotNull",
     "Topic",
     "Tumbling",

@@ -3,10 +3,11 @@
 In DuckDB, per batch of one shard, on one connection (`topology.duck.connect`):
 
 1. register the Arrow columns of the decoded records as `frame`: the reader's columns, then `_i` BIGINT (index of the
-   record in the batch) and `_ts` BIGINT (Kafka timestamp, milliseconds);
+   record in the batch), `_ts` BIGINT (Kafka timestamp, milliseconds) and `_offset` BIGINT;
 2. `route_sql` makes `routed`, one row per row of `frame` in the same order, with each record's fate;
 3. `counts_sql` counts the fates, `reasons_sql` names the dead letters when there are any;
-4. `rows_sql` of each part of each table reads `frame` and `routed` side by side: leave `frame` as it is until then.
+4. for tables with `nulls_sql`, register the records without value as `nulls` (see `topology.latest_compile`);
+5. `rows_sql` of each part of each table reads `frame` and `routed` side by side: leave `frame` as it is until then.
 
 In Postgres, per transaction and part: `stage_ddl`, `copy_sql` (the part's rows as CSV), the statements of `merge_sql`.
 """
@@ -21,11 +22,13 @@ from schemas.avro import AvroSchema
 from topology import texts
 from topology.aggregate import Aggregate
 from topology.derived import Derived
+from topology.latest import Latest
 from topology.topic import Topic
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Declared = Aggregate | Latest | Derived
 Merge = Literal["add", "least", "greatest"]
 
 
@@ -71,7 +74,7 @@ class TableProgram:
     source columns of each column of the view. definition: what the version is made of.
     """
 
-    table: Aggregate | Derived
+    table: Declared
     prefix: str
     version: str
     parts: tuple[Part, ...]
@@ -84,6 +87,7 @@ class TableProgram:
     view_ddl: str
     lineage: Mapping[str, tuple[str, ...]] = field(compare=False)
     definition: Mapping[str, Any] = field(compare=False)
+    nulls_sql: str | None = None
 
     @property
     def name(self) -> str:

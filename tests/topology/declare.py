@@ -75,8 +75,9 @@ def frame(schema: AvroSchema, rows: Sequence[Mapping[str, Any]], kafka_millis: i
     """Decoded records as the worker hands them to DuckDB, written to Kafka at one moment (default: noon)."""
     columns = [pa.array([row[field.name] for row in rows], field.arrow) for field in schema.fields]
     millis = NOON_MICROS // 1000 if kafka_millis is None else kafka_millis
-    numbers = [pa.array(range(len(rows)), pa.int64()), pa.array([millis] * len(rows), pa.int64())]
-    return pa.record_batch([*columns, *numbers], names=[*schema.arrow.names, "_i", "_ts"])
+    index = pa.array(range(len(rows)), pa.int64())
+    numbers = [index, pa.array([millis] * len(rows), pa.int64()), index]
+    return pa.record_batch([*columns, *numbers], names=[*schema.arrow.names, "_i", "_ts", "_offset"])
 
 
 class Bench:
