@@ -30,8 +30,8 @@ status: run ## services, workers, lag
 doctor: run ## what is wrong with this machine or the services
 	@$(BIN)/headrace doctor $(ARGS)
 
-test: tools ## every test, on real services, seeded and small
-	@$(BIN)/pytest $(ARGS)
+test: tools ## every test, on real services, seeded and small; two processes, each with services of its own
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 soak: tools ## the full fault campaigns
 	@HEADRACE_SOAK=1 HEADRACE_ROUNDS=$${HEADRACE_ROUNDS:-20} $(BIN)/pytest --timeout=3600 $(ARGS)

@@ -29,7 +29,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "unpack": ("stream_workers.source:Source.poll",),
     "decode": ("schemas.codec:Decoder.decode",),
     "route": ("stream_workers.routing:Router.route",),
-    "late": ("stream_workers.routing:Router._late",),
+    "late": ("stream_workers.fates:take",),
     "aggregate": ("stream_workers.routing:Router._rows",),
     "postgres": ("stream_workers.loop:commit",),
     "postgres: rows": ("stream_workers.committing:_merge",),

@@ -45,6 +45,7 @@ class Advance:
     level: bool
     late: int = 0
     duplicate: int = 0
+    skipped: bytes | None = None  # see ledger.skipped
 
     @property
     def gaps(self) -> int:

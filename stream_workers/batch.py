@@ -15,6 +15,11 @@ from schemas.codec import Failure
 Offsets = npt.NDArray[np.int64]
 
 
+def no_offsets() -> Offsets:
+    """None at all."""
+    return np.empty(0, np.int64)
+
+
 @dataclass(frozen=True)
 class Envelope:
     """What surrounds a payload: wanted only for dead letters and markers."""

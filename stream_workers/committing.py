@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from headrace.failpoint import Failpoints
-from ledger import Connection, dead_letters, transaction
+from ledger import Connection, dead_letters, skipped, transaction
 from ledger.dead_letters import DeadLetter
-from stream_workers.batch import Batch
+from stream_workers.batch import Batch, no_offsets
 from stream_workers.opening import ShardState, TableState
 from stream_workers.routing import Poison, Routed
 from stream_workers.steps import Step
@@ -82,8 +82,7 @@ def move_of(batch: Batch, table: TableState, found: Routed) -> transaction.Advan
         dead_lettered=len(found.refusals),
         filtered=found.filtered,
         control=found.control,
-        late=found.late,
-        duplicate=found.duplicate,
+        late=found.late.size,
         late_applied=found.late_applied,
         watermark_before=table.watermark,
         watermark=found.watermark,
@@ -91,6 +90,7 @@ def move_of(batch: Batch, table: TableState, found: Routed) -> transaction.Advan
         min_event=found.min_event,
         max_event=found.max_event,
         level=batch.level,
+        skipped=skipped.encoded(found.late, no_offsets()),
     )
 
 

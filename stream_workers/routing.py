@@ -8,19 +8,18 @@ batch and the watermark before it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from stream_workers import tombstones
-from stream_workers.batch import Batch
+from stream_workers import fates, tombstones
+from stream_workers.batch import Batch, Offsets, no_offsets
 from topology import duck
 from topology.program import Part, PipelineProgram, TableProgram
 
-_NEVER = np.iinfo(np.int64).min
 _DAY = 86_400_000_000
 
 # Errors that a record can cause. Any other (out of memory, an invalidated database) is no record's fault.
@@ -46,7 +45,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Routed:
-    """What a batch means for one table: `rows` per part, empty where none was applied. Times in microseconds."""
+    """What a batch means for one table: `rows` per part, empty where none was applied. Times in microseconds.
+
+    late: offsets of the records that were dropped for being late.
+    """
 
     applied: int
     filtered: int
@@ -59,8 +61,7 @@ class Routed:
     max_event: int | None
     rows: tuple[pa.Table, ...]
     days: tuple[int, ...] = ()
-    late: int = 0
-    duplicate: int = 0
+    late: Offsets = field(default_factory=no_offsets)
 
 
 @dataclass(frozen=True)
@@ -115,23 +116,25 @@ class Router:
     ) -> Routed:
         lifted = _largest(watermark, counts["max_valid_event"], *(m.event_time for m in batch.markers))
         nulls = tombstones.take(self._duck, table, batch, watermark)
-        applied = (counts[f"t{k}_applied"] or 0) + sum(reason is None for reason in nulls.values())
+        taken = fates.take(self._duck, table, batch, counts, watermark, lifted)
+        taken = replace(taken, applied=taken.applied + sum(reason is None for reason in nulls.values()))
         refused = forced.of(table.version_id)
-        if refused is not None and applied:
-            refusals, applied = [*refusals, Refusal(0, *refused)], 0
-        rows = tuple(self._rows(table, part) for part in table.parts) if applied else ()
+        if refused is not None and taken.applied:
+            refusals, taken = [*refusals, Refusal(0, *refused)], fates.Taken(0, None, None)
+        rows = tuple(self._rows(table, part) for part in table.parts) if taken.applied else ()
         return Routed(
-            applied=applied,
+            applied=taken.applied,
             filtered=counts[f"t{k}_filtered"] or 0,
             control=len(batch.markers),
             refusals=tuple(sorted((*_undecodable(batch, nulls), *refusals), key=lambda r: r.index)),
-            late_applied=self._late(k, table, batch, counts, watermark, lifted) if applied else 0,
+            late_applied=taken.late_applied,
             watermark=lifted,
             ended=_ended(batch),
-            min_event=counts[f"t{k}_min_event"] if applied else None,
-            max_event=counts[f"t{k}_max_event"] if applied else None,
+            min_event=taken.min_event,
+            max_event=taken.max_event,
             rows=rows,
             days=_days(rows[0]) if rows and table.windowed else (),
+            late=batch.offsets[taken.late],
         )
 
     def _rows(self, table: TableProgram, part: Part) -> pa.Table:
@@ -152,35 +155,6 @@ class Router:
                 if reason:
                     found[k].append(Refusal(row["_i"], reason))
         return found
-
-    def _late(
-        self,
-        k: int,
-        table: TableProgram,
-        batch: Batch,
-        counts: dict[str, int | None],
-        watermark: int | None,
-        lifted: int | None,
-    ) -> int:
-        """Applied records whose window was final by the records at strictly earlier offsets (engine rule C1)."""
-        least = counts[f"t{k}_min_final"]
-        if least is None or lifted is None or least > lifted:
-            return 0
-        seen = self._duck.sql(
-            f"SELECT _i, event_time, topic_reason IS NULL AS valid, {table.final_sql} AS final,"
-            f" t{k}_applied AS applied FROM routed"
-        ).fetchnumpy()
-        at, valid = np.asarray(seen["_i"]), np.asarray(seen["valid"], dtype=bool)
-        applied = np.asarray(seen["applied"], dtype=bool)
-        times = np.full(batch.records + 1, _NEVER, dtype=np.int64)
-        times[0] = _NEVER if watermark is None else watermark
-        times[at[valid] + 1] = np.asarray(seen["event_time"])[valid]
-        for marker in batch.markers:
-            if marker.event_time is not None:
-                times[marker.index + 1] = marker.event_time
-        before = np.maximum.accumulate(times)[at[applied]]
-        final = np.asarray(seen["final"])[applied].astype(np.int64)
-        return int(np.count_nonzero(final <= before))
 
     def _row(self, query: str) -> dict[str, int | None]:
         row: dict[str, int | None] = self._duck.sql(query).to_arrow_table().to_pylist()[0]

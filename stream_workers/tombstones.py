@@ -10,10 +10,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from stream_workers import fates
 from stream_workers.batch import Batch, Offsets
 from topology.program import TableProgram
-
-_NEVER = np.iinfo(np.int64).min
 
 
 def without_value(batch: Batch) -> list[int]:
@@ -31,7 +30,7 @@ def take(
     if table.nulls_sql is None:
         return {}
     index = np.array(without_value(batch), np.int64)
-    before = _watermarks(connection, batch, watermark)[index] if index.size else index
+    before = _before(connection, batch, watermark)[index] if index.size else index
     connection.register(
         "nulls",
         pa.table(
@@ -39,21 +38,14 @@ def take(
                 "_i": index,
                 "_offset": batch.offsets[index],
                 "_key": pa.array([batch.envelope(int(i)).key for i in index], pa.binary()),
-                "_event_time": pa.array(before, mask=before == _NEVER),
+                "_event_time": pa.array(before, mask=before == fates.NEVER),
             }
         ),
     )
     return dict(connection.execute(table.nulls_sql).fetchall()) if index.size else {}
 
 
-def _watermarks(connection: duckdb.DuckDBPyConnection, batch: Batch, watermark: int | None) -> Offsets:
-    """The watermark before each record of the batch: of valid records and markers at strictly earlier offsets."""
+def _before(connection: duckdb.DuckDBPyConnection, batch: Batch, watermark: int | None) -> Offsets:
+    """The watermark before each record of the batch."""
     seen = connection.sql("SELECT _i, event_time FROM routed WHERE topic_reason IS NULL").fetchnumpy()
-    times = np.full(batch.records + 1, _NEVER, np.int64)
-    times[0] = _NEVER if watermark is None else watermark
-    times[np.asarray(seen["_i"]) + 1] = np.asarray(seen["event_time"])
-    for marker in batch.markers:
-        if marker.event_time is not None:
-            times[marker.index + 1] = marker.event_time
-    before: Offsets = np.maximum.accumulate(times)[:-1]
-    return before
+    return fates.watermarks(batch, watermark, np.asarray(seen["_i"]), np.asarray(seen["event_time"]))

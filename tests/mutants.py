@@ -61,6 +61,11 @@ MUTANTS = (
         f"{_WORKERS}/test_pipeline.py::test_every_record_has_one_fate_and_the_tables_are_exact",
     ),
     Mutant(
+        "lost-late-record",
+        ((_COMMIT, "skipped.encoded(found.late,", "skipped.encoded(found.late[1:],"),),
+        "tests/operators/test_late.py::test_equals_the_batch_query",
+    ),
+    Mutant(
         "derived-produced-again",
         (("stream_workers/derive/committing.py", "if _is_new(batch, state, version)}", "}"),),
         "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",

@@ -16,7 +16,8 @@ class Aggregate:
 
     by: group columns. measures: SQL text by column name; each one mergeable aggregate (see `topology.expression`) over
     a row expression. where: SQL condition; records for which it is not TRUE are counted `filtered`. allowed_lateness
-    decides when a row is final, never whether a record counts. approx: allow sums of doubles, whose result depends on
+    decides when a row is final. late: `correct` applies records of final rows as any others, `drop` does not (closed
+    books): they are counted `late`. approx: allow sums of doubles, whose result depends on
     the order of the records. fresh_within: how long ago the table may last have been true before it counts as stale.
     max_lag: how long a record may wait to be consumed before that is a warning.
     """
@@ -28,7 +29,7 @@ class Aggregate:
     where: str | None = None
     window: Tumbling | None = None
     allowed_lateness: str = "0 seconds"
-    late: Literal["correct"] = "correct"
+    late: Literal["correct", "drop"] = "correct"
     approx: bool = False
     fresh_within: str = "15 minutes"
     max_lag: str = "1 minute"

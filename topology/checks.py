@@ -205,8 +205,12 @@ def key_type(duck_type: str) -> str:
 
 
 def _check_window(table: Aggregate, topic: Topic, where: str) -> None:
-    if table.late != "correct":
-        raise DeclarationError(f'{where}.late: "{table.late}" is unknown; use "correct"')
+    if table.late not in ("correct", "drop"):
+        raise DeclarationError(f'{where}.late: "{table.late}" is unknown; use "correct" or "drop"')
+    if table.late == "drop" and table.window is None:
+        raise DeclarationError(
+            f"{where}.late: a table without window has no record that is late; leave it out, or add a window"
+        )
     late = duration(table.allowed_lateness, f"{where}.allowed_lateness")
     if table.window is None:
         if late:

@@ -166,6 +166,7 @@ class _Compiler:
                 view_ddl=postgres.view_ddl(table.name, f"{table.name}@{made}", state_table, key, window, kept),
                 lineage=_lineage(table, self._topic, measures),
                 definition=definition,
+                drops_late=table.late == "drop",
             )
         )
 

@@ -71,7 +71,9 @@ class TableProgram:
     version: 12 hex digits over the declaration's meaning. prefix: of its columns in `routed` (`t0_`, ...). parts: the
     first has the table's keys; its rows say which windows a batch touches; a derived topic has one, whose rows are its
     records. columns: of the view, in order. lineage:
-    source columns of each column of the view. definition: what the version is made of.
+    source columns of each column of the view. definition: what the version is made of. drops_late: whether a record
+    with `final_sql` at or below its partition's watermark is late and not applied. nulls_sql: why a record without
+    value deletes no row, in tables in which some do.
     """
 
     table: Declared
@@ -87,6 +89,7 @@ class TableProgram:
     view_ddl: str
     lineage: Mapping[str, tuple[str, ...]] = field(compare=False)
     definition: Mapping[str, Any] = field(compare=False)
+    drops_late: bool = False
     nulls_sql: str | None = None
 
     @property

@@ -6,6 +6,7 @@ update ledger.batch_index
        min_event = least(min_event, %(min_event)s),
        max_event = greatest(max_event, %(max_event)s),
        days = (select coalesce(array_agg(distinct d order by d), '{}') from unnest(days || %(days)s::int[]) as d),
+       skipped = coalesce(skipped || %(skipped)s::bytea, skipped, %(skipped)s::bytea),
        ended_at = clock_timestamp()
  where table_version = %(table_version)s
    and shard = %(shard)s

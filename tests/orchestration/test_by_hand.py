@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cli.dagster_services import LOCATION
 from headrace.deadline import Deadline
 from headrace.errors import ServiceUnavailable
 from orchestration.client import Location, Webserver
@@ -98,6 +99,7 @@ def test_dev_by_hand_serves_the_definitions(
         )
     webserver = Webserver(f"http://127.0.0.1:{port}")
     location = wait(webserver, family[0], log)
+    assert location.name == LOCATION  # toggles, cursors and backfills belong to a location's name
     keys = {"/".join(node["assetKey"]["path"]) for node in webserver.assets()}
     assert {"kafka/order-created-events", "postgres/product_sales", "files/orders_csv"} <= keys, location
     assert webserver.query("{ instance { info } }")["instance"]["info"].count("retry_on_asset_or_op_failure") == 1

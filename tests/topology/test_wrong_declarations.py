@@ -91,7 +91,8 @@ def test_a_wrong_measure_is_refused(measure: str, says: str) -> None:
         ({"allowed_lateness": "5 minutes"}, "a table without window is never final"),
         ({"window": Tumbling("15 minutes"), "allowed_lateness": "soon"}, '"soon" is not a duration'),
         ({"window": "15 minutes"}, "is no window; use Tumbling"),
-        ({"late": "drop"}, 'use "correct"'),
+        ({"late": "ignore"}, 'use "correct" or "drop"'),
+        ({"late": "drop"}, "a table without window has no record that is late"),
     ],
 )
 def test_a_wrong_table_is_refused(changes: dict[str, Any], says: str) -> None:

@@ -1,0 +1,106 @@
+"""The last fates: which of the records that passed every condition are late, and which are applied.
+
+A record is late when its row was final by the records at strictly earlier offsets of its partition (engine rule C1):
+a function of the log alone, however it is cut into batches. Tables count late records as they apply them, or drop them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from stream_workers.batch import Batch, no_offsets
+from topology.program import TableProgram
+
+NEVER = np.iinfo(np.int64).min
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a table takes of a batch. late: indices in the batch of the records it drops for being late."""
+
+    applied: int
+    min_event: int | None
+    max_event: int | None
+    late_applied: int = 0
+    late: Indices = field(default_factory=no_offsets)
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """The records that passed, by offset: index in the batch, event time, when their row is final, watermark before."""
+
+    at: Indices
+    event: Indices
+    final: Indices
+    before: Indices
+
+
+def take(
+    connection: duckdb.DuckDBPyConnection,
+    table: TableProgram,
+    batch: Batch,
+    counts: Mapping[str, int | None],
+    watermark: int | None,
+    lifted: int | None,
+) -> Taken:
+    """Decide over the records that `routed` has as applied; those that are dropped are not applied in it any more.
+
+    counts: of `routed`; watermark: before the batch, lifted: after it.
+    """
+    p = table.prefix
+    whole = Taken(counts[f"{p}applied"] or 0, counts[f"{p}min_event"], counts[f"{p}max_event"])
+    least = counts[f"{p}min_final"]
+    if least is None or lifted is None or least > lifted:
+        return whole  # nothing can be late: no look at single records
+    passed = _passed(connection, table, batch, watermark)
+    late = passed.final <= passed.before
+    if not table.drops_late:
+        return Taken(whole.applied, whole.min_event, whole.max_event, int(np.count_nonzero(late)))
+    if not late.any():
+        return whole
+    _leave_out(connection, table, passed.at[late])
+    event = passed.event[~late]
+    if not event.size:
+        return Taken(0, None, None, late=passed.at[late])
+    return Taken(event.size, int(event.min()), int(event.max()), late=passed.at[late])
+
+
+def _passed(connection: duckdb.DuckDBPyConnection, table: TableProgram, batch: Batch, watermark: int | None) -> _Passed:
+    p = table.prefix
+    seen = connection.sql(
+        f"SELECT _i, event_time, topic_reason IS NULL AS valid, {table.final_sql} AS final, {p}applied AS applied"
+        " FROM routed"
+    ).fetchnumpy()
+    at, valid = np.asarray(seen["_i"]), np.asarray(seen["valid"], dtype=bool)
+    applied, event = np.asarray(seen["applied"], dtype=bool), np.asarray(seen["event_time"])
+    before = watermarks(batch, watermark, at[valid], event[valid])[at[applied]]
+    final = np.asarray(seen["final"])[applied].astype(np.int64)
+    return _Passed(at[applied], event[applied].astype(np.int64), final, before)
+
+
+def watermarks(batch: Batch, watermark: int | None, at: Indices, event: Indices) -> Indices:
+    """The watermark before each record of the batch, `NEVER` for none; at, event: the valid records' indices and times.
+
+    It is made of valid records and markers at strictly earlier offsets. watermark: before the batch.
+    """
+    times = np.full(batch.records + 1, NEVER, dtype=np.int64)
+    times[0] = NEVER if watermark is None else watermark
+    times[at + 1] = event
+    for marker in batch.markers:
+        if marker.event_time is not None:
+            times[marker.index + 1] = marker.event_time
+    before: Indices = np.maximum.accumulate(times)[:-1]
+    return before
+
+
+def _leave_out(connection: duckdb.DuckDBPyConnection, table: TableProgram, at: Indices) -> None:
+    """These records of `routed` are not applied; its rows stay where they are."""
+    connection.register("left_out", pa.table({"_i": at}))
+    connection.execute(f"UPDATE routed SET {table.prefix}applied = false WHERE _i IN (SELECT _i FROM left_out)")
