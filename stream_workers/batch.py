@@ -41,7 +41,8 @@ class Batch:
     """Records [from_offset, to_offset) of one partition; offsets never delivered count as gaps.
 
     payloads, offsets and timestamps (Kafka's, milliseconds) have one entry per delivered record, markers included.
-    frame: the decoded records with `_i` (index into payloads), `_ts`, `_offset`; failures: those that were not decoded.
+    frame: the decoded records with `_i` (index into payloads), `_ts` and `_offset`; failures: those that could not be
+    decoded.
     """
 
     shard: int

@@ -87,6 +87,17 @@ MUTANTS = (
         f"{_WORKERS}/derive/test_markers.py::test_a_partition_without_a_marker_holds_them_back",
     ),
     Mutant(
+        "tombstone-resurrected",
+        (
+            (
+                "topology/latest_compile.py",
+                '"(excluded._event_time, excluded._offset) > (t._event_time, t._offset)"',
+                '"t._deleted OR (excluded._event_time, excluded._offset) > (t._event_time, t._offset)"',
+            ),
+        ),
+        "tests/operators/test_latest.py::test_equals_the_batch_query",
+    ),
+    Mutant(
         "failing-rows-lost",
         (("orchestration/quality_rows.py", "for row in found])", "for row in found[1:]])"),),
         "tests/orchestration/test_quality.py::test_a_negative_amount_let_through_is_shown_with_its_key_and_offsets",
@@ -100,6 +111,11 @@ MUTANTS = (
         "sample-taken-for-all",
         (("topology/spread.py", '"{count} - 1" if function', '"{count}" if function'),),
         "tests/operators/test_measures.py::test_equals_the_batch_query",
+    ),
+    Mutant(
+        "first-of-two-partitions",
+        (("topology/merging.py", "{time} {way}, {rows}.shard {way}, {offset} {way}", "{time} {way}, {offset} {way}"),),
+        "tests/operators/test_measures.py::test_equal_event_times_are_told_apart_by_partition_then_offset",
     ),
     Mutant(
         "null-wipes-sum",

@@ -35,6 +35,8 @@ AGGREGATES = {
     exp.StddevPop: "stddev_pop",
     exp.Variance: "var_samp",
     exp.VariancePop: "var_pop",
+    exp.First: "first",
+    exp.Last: "last",
 }
 _SYNTAX = {
     "cast",
@@ -51,7 +53,7 @@ _SYNTAX = {
     "case",
     "between",
 }
-_ONLY = "use one of sum, count, min, max, avg, stddev, stddev_pop, var_samp, var_pop over a row expression"
+_ONLY = "use one of sum, count, min, max, avg, first, last, stddev, stddev_pop, var_samp, var_pop over a row expression"
 
 # Constructs in which the text itself asks for a null; elsewhere a null out of values is a failed expression.
 _ASKS_FOR_NULL = (exp.Case, exp.If, exp.Nullif, exp.TryCast, exp.Null)
@@ -123,6 +125,10 @@ def measure(text: str, schema: AvroSchema, schema_path: str, place: str) -> Meas
     function = AGGREGATES.get(type(node))
     if function is None:
         raise DeclarationError(f'{place}: "{text}" {_why_no_measure(node)}; {_ONLY}')
+    if node.find(exp.Order):
+        raise DeclarationError(
+            f"{place}: {function} has an order of its own; first and last go by event time, leave it out"
+        )
     if node.find(exp.Distinct):
         raise DeclarationError(f"{place}: distinct values of two workers cannot be added up; {_ONLY}")
     inner = text[tokens[1].end + 1 : tokens[-1].start].strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from topology.ends import ENDS, end
 from topology.expression import Measure
 from topology.program import Column, StateColumn
 from topology.spread import SPREADS, spread
@@ -16,6 +17,8 @@ def keep(name: str, measure: Measure, duck_type: str, *, approx: bool, place: st
         return Kept({"count": count}, Column(name, "BIGINT", "bigint"), "cast({count} AS bigint)")
     if measure.function in {"min", "max"}:
         return extreme(name, measure.function, duck_type, place)
+    if measure.function in ENDS:
+        return end(name, measure.function, duck_type, place)
     if measure.function in SPREADS:
         return spread(name, measure.function, duck_type, approx=approx, place=place)
     sum_state, view, finish = total(name, duck_type, approx, place, measure.function)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Declared = Aggregate | Latest | Derived
-Merge = Literal["add", "least", "greatest"]
+Merge = Literal["add", "least", "greatest", "first", "last"]
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,13 @@ class Column:
 
 @dataclass(frozen=True)
 class StateColumn(Column):
-    """A column of partial aggregates and the way two of its values become one; null is "no value yet"."""
+    """A column of partial aggregates and the way two of its values become one; null is "no value yet".
+
+    order: for first and last the names of the state columns with event time and offset, which say whose value stays.
+    """
 
     merge: Merge
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class State:
 
 @dataclass(frozen=True)
 class Kept:
-    """A measure as kept: its states by role (`sum`, `count`, `squares`, `min`, `max`), and its column in the view.
+    """A measure as kept: its states by role (`sum`, `count`, `squares`, `min`, ...), and its column in the view.
 
     finish: SQL in Postgres over the states merged across shards, each written as `{role}`.
     """
@@ -105,26 +105,42 @@ def total(name: str, duck_type: str, approx: bool, place: str, function: str) ->
     )
 
 
-def extreme(name: str, function: str, duck_type: str, place: str) -> Kept:
-    """How a least or greatest value is kept."""
-    merge: Merge = "least" if function == "min" else "greatest"
+@dataclass(frozen=True)
+class Value:
+    """How one value of a type is stored: written in DuckDB over `{v}`, read in Postgres over `{s}` as `view_type`."""
+
+    duck_type: str
+    pg_type: str
+    write: str
+    read: str
+    view_type: tuple[str, str]
+
+
+def value(duck_type: str, function: str, place: str) -> Value:
+    """How a value that a measure takes as it is is stored; `DeclarationError` for a type that cannot be."""
     decimal = decimal_of(duck_type)
     if decimal and minor(decimal):
-        units = f"cast(cast({function}({{x}}) AS DECIMAL(38,{decimal[1]})) * {10 ** decimal[1]} AS BIGINT)"
+        units = f"cast(cast({{v}} AS DECIMAL(38,{decimal[1]})) * {10 ** decimal[1]} AS BIGINT)"
         pg_type = f"numeric({decimal[0]},{decimal[1]})"
-        finish = f"cast({from_units(f'{{{function}}}', decimal[1])} AS {pg_type})"
-        state = State(StateColumn(name, "BIGINT", "bigint", merge), units)
-        return Kept({function: state}, Column(name, duck_type, pg_type), finish)
+        read = f"cast({from_units('{s}', decimal[1])} AS {pg_type})"
+        return Value("BIGINT", "bigint", units, read, (duck_type, pg_type))
     if decimal:
-        kind, pg_type, aggregate = duck_type, f"numeric({decimal[0]},{decimal[1]})", f"{function}({{x}})"
+        kind, pg_type, write = duck_type, f"numeric({decimal[0]},{decimal[1]})", "{v}"
     elif duck_type in WIDE - {"BIGINT"} or duck_type in {"UTINYINT", "USMALLINT"}:
-        kind, pg_type, aggregate = "DECIMAL(38,0)", "numeric(38,0)", f"cast({function}({{x}}) AS DECIMAL(38,0))"
+        kind, pg_type, write = "DECIMAL(38,0)", "numeric(38,0)", "cast({v} AS DECIMAL(38,0))"
     elif duck_type in FLOATS:
-        kind, pg_type, aggregate = "DOUBLE", "double precision", f"cast({function}({{x}}) AS DOUBLE)"
+        kind, pg_type, write = "DOUBLE", "double precision", "cast({v} AS DOUBLE)"
     elif duck_type in PLAIN:
-        kind, pg_type, aggregate = duck_type, PLAIN[duck_type], f"{function}({{x}})"
+        kind, pg_type, write = duck_type, PLAIN[duck_type], "{v}"
     else:
         known = ", ".join(sorted([*PLAIN, *FLOATS, "DECIMAL"]))
         raise DeclarationError(f"{place}: {function} of {duck_type} is not supported; cast it to one of {known}")
-    state = State(StateColumn(name, kind, pg_type, merge), aggregate)
-    return Kept({function: state}, Column(name, kind, pg_type), f"{{{function}}}")
+    return Value(kind, pg_type, write, "{s}", (kind, pg_type))
+
+
+def extreme(name: str, function: str, duck_type: str, place: str) -> Kept:
+    """How a least or greatest value is kept."""
+    merge: Merge = "least" if function == "min" else "greatest"
+    of = value(duck_type, function, place)
+    state = State(StateColumn(name, of.duck_type, of.pg_type, merge), of.write.format(v=f"{function}({{x}})"))
+    return Kept({function: state}, Column(name, *of.view_type), of.read.format(s=f"{{{function}}}"))

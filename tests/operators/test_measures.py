@@ -29,11 +29,16 @@ MEASURES = {
     "variance": "var_samp(pieces)",
     "variance_all": "var_pop(pieces)",
     "big_deviation": "stddev_samp(big)",
+    "first_money": f"first({MONEY})",
+    "last_money": f"last({MONEY})",
+    "first_word": "first(word)",
+    "last_word": "last(word)",
+    "last_even": "last(case when pieces % 2 = 0 then pieces end)",
 }
 RECORDS = st.lists(
     st.tuples(
         st.integers(0, 2),  # partition
-        st.integers(0, 40),  # minute
+        st.integers(0, 19),  # minute
         st.sampled_from("ab"),
         st.none() | st.integers(-99_999, 9_999_999),  # cents
         st.none() | st.integers(-4, 4),
@@ -53,7 +58,12 @@ EXPECTED = """
         sqrt(sum((cast(l.money as decimal(18,2)) - m.money) ** 2) / nullif(count(l.money), 0)),
         sum((l.pieces - m.pieces) ** 2) / nullif(count(l.pieces) - 1, 0),
         sum((l.pieces - m.pieces) ** 2) / nullif(count(l.pieces), 0),
-        sqrt(sum((l.big - m.big) ** 2) / nullif(count(l.big) - 1, 0))
+        sqrt(sum((l.big - m.big) ** 2) / nullif(count(l.big) - 1, 0)),
+        (list(l.money::decimal(18,2) order by l.moment, l.partition, l.offset) filter (l.money is not null))[1],
+        (list(l.money::decimal(18,2) order by l.moment, l.partition, l.offset) filter (l.money is not null))[-1],
+        (list(l.word order by l.moment, l.partition, l.offset) filter (l.word is not null))[1],
+        (list(l.word order by l.moment, l.partition, l.offset) filter (l.word is not null))[-1],
+        (list(l.pieces order by l.moment, l.partition, l.offset) filter (l.pieces % 2 = 0))[-1]
     from log l join means m on m.id = l.id and m.w = l.moment // 600000000
     group by all
 """
@@ -73,7 +83,7 @@ def messages(folder: Path) -> Topic:
         *({"name": name, "type": ["null", kind], "default": None} for name, kind in nullable),
     )
     return Topic(
-        "messages", schema=path, key="id", event_time=EventTime("moment", "us"), partitions=3, not_before="1970-01-01"
+        "messages", schema=path, key="id", event_time=EventTime("moment", "us"), partitions=3, not_before="1969-01-01"
     )
 
 
@@ -164,3 +174,21 @@ def test_an_approximate_spread_of_doubles_is_possible_where_asked_for(db: Connec
     bench.send(0, message(money=1e200))
     with pytest.raises(Poison, match="too large for a double"):
         bench.advance(0, 2)
+
+
+def test_equal_event_times_are_told_apart_by_partition_then_offset(db: Connection, topic: Topic) -> None:
+    bench = Bench(db, topic, [table(topic, {"first": "first(word)", "last": "last(word)"})])
+    for partition, word in ((2, "2a"), (2, None), (1, "1a"), (1, "1b"), (2, "2b"), (0, None)):
+        bench.send(partition, message(word=word, moment=-MINUTE))  # before 1970, where a sign could turn the order
+    for partition in (2, 0, 1):
+        for offset in range(1, bench.end(partition) + 1):
+            bench.advance(partition, offset)
+    assert bench.rows("measured") == [{"id": "a", "first": "1a", "last": "2b"}]
+
+
+def test_a_record_that_comes_late_can_be_the_first_and_none_takes_a_place_twice(db: Connection, topic: Topic) -> None:
+    bench = Bench(db, topic, [table(topic, {"first": "first(pieces)", "last": "last(pieces)"})])
+    for minute, pieces in ((5, 50), (9, 90), (1, 10), (9, None), (3, 30)):
+        bench.send(0, message(moment=minute * MINUTE, pieces=pieces))
+        bench.advance(0, bench.end(0))
+    assert bench.rows("measured") == [{"id": "a", "first": 10, "last": 90}]

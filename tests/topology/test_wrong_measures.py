@@ -31,12 +31,14 @@ def refused(**changes: Any) -> str:
         ("stddev(status)", "stddev_samp needs a number and this is VARCHAR"),
         ("stddev(distinct quantity)", "distinct"),
         ("stddev(*)", "has a star"),
+        ("first(status = 'FAILED')", "first of BOOLEAN is not supported; cast it to one of"),
+        ("last(orderId order by quantity)", "first and last go by event time, leave it out"),
     ],
 )
 def test_a_measure_that_cannot_be_kept(measure: str, says: str) -> None:
     assert says in refused(measures={"total": measure})
 
 
-@pytest.mark.parametrize("name", ["total__sum", "total__count", "total__squares"])
+@pytest.mark.parametrize("name", ["total__sum", "total__count", "total__squares", "total__time", "total__offset"])
 def test_the_names_of_states_are_not_those_of_measures(name: str) -> None:
     assert f'name "{name}" does not fit' in refused(measures={name: "count(*)"})
