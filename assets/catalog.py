@@ -8,7 +8,7 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import ModuleType
@@ -16,15 +16,16 @@ from typing import TypeVar
 
 from headrace.errors import DeclarationError
 from schemas.avro import did_you_mean
-from topology import Aggregate, Derived, Expect, FileSource, Latest, Topic
+from topology import Aggregate, Derived, Expect, FileSource, Latest, Topic, View
 from topology.check_expect import Expected, compile_expects
 from topology.compile import compile_pipeline
-from topology.program import PipelineProgram, TableProgram
+from topology.program import PipelineProgram, TableProgram, ViewProgram
 
 Table = Aggregate | Latest
-Declaration = Topic | FileSource | Table | Expect
-_KINDS = ("Topic", "FileSource", "Derived", "Aggregate", "Latest", "Expect")
-_T = TypeVar("_T", Topic, FileSource, Table)
+Declaration = Topic | FileSource | Table | View | Expect
+_KINDS = ("Topic", "FileSource", "Derived", "Aggregate", "Latest", "Rolling", "TopK", "Expect")
+_Named = Table | View  # what has a name in the schema public
+_T = TypeVar("_T", Topic, FileSource, _Named)
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Catalog:
     sources: Mapping[str, FileSource]
     tables: Mapping[str, TableProgram]
     pipelines: Mapping[str, PipelineProgram]
+    views: Mapping[str, ViewProgram]
     expectations: Mapping[str, tuple[Expected, ...]]
     _places: Mapping[int, str] = field(repr=False)
     _files: Mapping[str, Path] = field(repr=False)
@@ -67,26 +69,36 @@ def load(package: str = "assets") -> Catalog:
     places = {id(item): place for place, item in found}
     topics = _by_name([(place, item) for place, item in found if isinstance(item, Topic)], "topic")
     sources = _by_name([(place, item) for place, item in found if isinstance(item, FileSource)], "source")
-    tables = _by_name([(place, item) for place, item in found if isinstance(item, Table)], "table")
+    readable = _by_name([(place, item) for place, item in found if isinstance(item, _Named)], "table")
+    tables = {name: item for name, item in readable.items() if isinstance(item, Table)}
+    views = {name: item for name, item in readable.items() if isinstance(item, View)}
     paths: dict[str, str] = {}
     for source in sources.values():
         _check_topic(source.name, source.topic, topics, places[id(source)])
         _check_source(source, paths, places[id(source)])
     for table in tables.values():
         _check_topic(table.name, table.source, topics, places[id(table)])
-        if table.name in topics:
-            place = places[id(topics[table.name])]
+    for view in views.values():
+        name = getattr(view.table, "name", repr(view.table))
+        if tables.get(name) is not view.table:
             raise DeclarationError(
-                f'{places[id(table)]}: table "{table.name}" has the name of a topic of {place}; rename it'
+                f'{places[id(view)]}: {view.name}: its table "{name}" is not declared by a name of its own at the top'
+                f" of a file{did_you_mean(name, list(tables))}"
             )
+    for item in readable.values():
+        if item.name in topics:
+            place = places[id(topics[item.name])]
+            what = f'{_what(item, "table")} "{item.name}"'
+            raise DeclarationError(f"{places[id(item)]}: {what} has the name of a topic of {place}; rename it")
     for derived in topics.values():
         if isinstance(derived, Derived):
             _check_topic(derived.name, derived.source, topics, places[id(derived)])
-    pipelines = _compile(topics, tables, places)
+    pipelines = _compile(topics, [*tables.values(), *views.values()], places)
     programs = {table.name: table for pipeline in pipelines.values() for table in pipeline.tables if not table.derived}
     expects = [(place, item) for place, item in found if isinstance(item, Expect)]
     ordered = {name: programs[name] for name in tables}
-    return Catalog(topics, sources, ordered, pipelines, compile_expects(expects, ordered), places, files)
+    followed = {view.name: view for pipeline in pipelines.values() for view in pipeline.views}
+    return Catalog(topics, sources, ordered, pipelines, followed, compile_expects(expects, ordered), places, files)
 
 
 def _modules(package: str) -> Iterator[ModuleType]:
@@ -152,10 +164,14 @@ def _by_name(found: list[tuple[str, _T]], what: str) -> dict[str, _T]:
             other_place, other = names[alike]
             same = "" if other.name == item.name else f' as "{other.name}", which is too much alike'
             raise DeclarationError(
-                f'{place}: {what} "{item.name}" is declared in {other_place} already{same}; rename one'
+                f'{place}: {_what(item, what)} "{item.name}" is declared in {other_place} already{same}; rename one'
             )
         names[alike] = (place, item)
     return {item.name: item for _, item in names.values()}
+
+
+def _what(item: object, otherwise: str) -> str:
+    return "view" if isinstance(item, View) else otherwise
 
 
 def _alike(name: str) -> str:
@@ -200,7 +216,7 @@ def _check_source(source: FileSource, paths: dict[str, str], place: str) -> None
 
 
 def _compile(
-    topics: Mapping[str, Topic], tables: Mapping[str, Table], places: Mapping[int, str]
+    topics: Mapping[str, Topic], readable: Sequence[_Named], places: Mapping[int, str]
 ) -> dict[str, PipelineProgram]:
     readers: dict[str, tuple[str, Topic]] = {}
     pipelines: dict[str, PipelineProgram] = {}
@@ -224,8 +240,8 @@ def _compile(
     for topic in topics.values():
         name, place = topic.pipeline_name, places[id(topic)]
         check_reader(name, topic, f"{place}: {topic.name}.pipeline")
-        fed = [table for table in tables.values() if table.source is topic]
-        where = {table.name: places[id(table)] for table in fed}
+        fed = [one for one in readable if (one.table if isinstance(one, View) else one).source is topic]
+        where = {one.name: places[id(one)] for one in fed}
         program = compile_pipeline(name, topic, fed, place=place, places=where)
         if fed:
             pipelines[name] = program

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.place import Place
     from benchmarks.result import Result, Run
 
-NAMES = ("tumbling", "tumbling-2", "tumbling-1p", "derived", "ingest-csv")
+NAMES = ("tumbling", "tumbling-2", "tumbling-1p", "hopping", "derived", "ingest-csv")
 RECORDS = 10_000_000
 _BUDGET_SECONDS = 660.0  # the runs end within 12 minutes: a run that would not is left out, and the report says so
 
@@ -76,6 +76,7 @@ def bench(report: Path | None, only: tuple[str, ...], records: int, runs: int, p
 def _benchmarks() -> list[Benchmark]:
     from benchmarks.catalog import orders
     from benchmarks.derived import Deriving
+    from benchmarks.hopping import Hopping
     from benchmarks.ingest import Ingest
     from benchmarks.tumbling import Tumbling
 
@@ -83,6 +84,7 @@ def _benchmarks() -> list[Benchmark]:
         Tumbling("tumbling", orders.product_minutes, workers=1),
         Tumbling("tumbling-2", orders.product_minutes, workers=2),
         Tumbling("tumbling-1p", orders.product_minutes_1p, workers=1),
+        Hopping("hopping", orders.product_hops, workers=1),
         Deriving("derived", orders.by_product),
         Ingest("ingest-csv", orders.orders_csv),
     ]
@@ -96,7 +98,8 @@ def _measure(
     from benchmarks.result import Result
     from benchmarks.split import Split
 
-    sizes = {b.name: orders.ROWS if b.name == "ingest-csv" else records for b in benchmarks}
+    fewer = {"ingest-csv": orders.ROWS, "hopping": orders.FEW}
+    sizes = {b.name: fewer.get(b.name, records) for b in benchmarks}
     expected = {b.name: b.prepare(at, sizes[b.name], _say) for b in benchmarks}
     began = time.monotonic()
     took: dict[str, float] = {}

@@ -39,6 +39,7 @@ def validate(as_json: bool) -> None:
                 "topics": sorted(found.topics),
                 "sources": sorted(found.sources),
                 "tables": {name: program.version_id for name, program in sorted(found.tables.items())},
+                "views": {name: view.table for name, view in sorted(found.views.items())},
                 "pipelines": {name: [t.name for t in p.tables] for name, p in sorted(found.pipelines.items())},
             }
         )
@@ -67,14 +68,15 @@ def validate(as_json: bool) -> None:
                 p.version,
                 p.table.source.name,
                 ", ".join(p.table.by),
-                p.table.window.size if p.table.window else None,
+                str(p.table.window) if p.table.window else None,
             )
             for p in found.tables.values()
         ],
     )
+    show_table("views", ["view", "of table"], [(v.name, v.table) for v in found.views.values()])
     click.echo(
         f"valid: {len(found.topics)} topics, {len(found.sources)} sources of files, {len(found.tables)} tables, "
-        f"{len(found.pipelines)} pipelines"
+        f"{len(found.views)} views, {len(found.pipelines)} pipelines"
     )
 
 

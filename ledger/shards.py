@@ -21,7 +21,7 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Position:
-    """Where one table version stands in one partition. Event times in microseconds."""
+    """Where one table version stands in one partition, and in its corrections. Event times in microseconds."""
 
     topic: str
     partition: int
@@ -31,6 +31,7 @@ class Position:
     next_offset: int
     watermark: int | None
     ended: int | None
+    correction_seq: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from psycopg import sql as quoting
 
+from ledger import views
 from ledger.connection import Connection
 from ledger.sql import sql
 
@@ -26,6 +27,7 @@ def add(db: Connection, version: Mapping[str, str]) -> None:
 def drop(db: Connection, pipeline: str) -> list[str]:
     """Drop views, state tables, positions and dead letters of a pipeline's tables, in one transaction.
 
+    Corrections stay: they belong to the log's records, and the tables decide them again when they are built anew.
     Deleting the shards waits for a commit in flight, and fences every later one of a running worker: its row is gone.
     """
     with db.transaction():
@@ -36,7 +38,7 @@ def drop(db: Connection, pipeline: str) -> list[str]:
         ).fetchall()
         for version, name, state_table in found:
             db.execute("delete from ledger.shards where table_version = %s", (version,))
-            for table in ("batch_index", "dead_letters", "corrections", "outbox"):
+            for table in ("batch_index", "dead_letters", "outbox"):
                 db.execute(
                     quoting.SQL("delete from ledger.{} where table_version = %s").format(quoting.Identifier(table)),
                     (version,),
@@ -44,6 +46,7 @@ def drop(db: Connection, pipeline: str) -> list[str]:
             if not state_table:  # of a topic; Kafka has its rows
                 db.execute("delete from ledger.table_versions where table_version = %s", (version,))
                 continue
+            views.drop_of(db, name)
             schema, _, bare = state_table.replace('"', "").partition(".")
             db.execute(quoting.SQL("drop view if exists public.{}").format(quoting.Identifier(name)))
             made = db.execute(

@@ -25,15 +25,16 @@ from orchestration import (
     switches,
     tables,
     topics,
+    views,
 )
-from topology import Derived, FileSource, Topic
+from topology import Derived, FileSource, Topic, View
 from topology.program import Declared
 
 
 def build(found: declared.Catalog) -> Definitions:
     """Definitions of everything in the catalog."""
 
-    def place(declaration: Topic | FileSource | Declared) -> code.Place:
+    def place(declaration: Topic | FileSource | Declared | View) -> code.Place:
         return code.place(found.file(declaration), declaration.name)
 
     programs = [(p.name, table) for p in found.pipelines.values() for table in p.tables if not table.derived]
@@ -45,6 +46,7 @@ def build(found: declared.Catalog) -> Definitions:
             *(topics.asset(topic, found.sources_of(topic), place(topic)) for topic in plain),
             *(derived.asset(table, topic, place(topic)) for table, topic in made),
             *(tables.asset(table, pipeline, place(table.table)) for pipeline, table in programs),
+            *(views.spec(view, found.tables[view.table], place(view.view)) for view in found.views.values()),
         ],
         asset_checks=[
             *(checks.check(pipeline) for pipeline in found.pipelines.values()),

@@ -13,6 +13,7 @@ TOPICS = "topics"
 FILES = "landing_files"
 TABLES = "stream_tables"
 DERIVED = "derived_topics"
+VIEWS = "views"
 MAKERS = "makers"  # the check of the workers that make a derived topic
 
 
@@ -27,7 +28,7 @@ def source_key(source: str) -> AssetKey:
 
 
 def table_key(table: str) -> AssetKey:
-    """A table in Postgres."""
+    """A table or view in Postgres."""
     return AssetKey(["postgres", table])
 
 

@@ -63,26 +63,34 @@ def _with_origins(
 ) -> FailingRow:
     key = {name: row[name] for name in one.key}
     values = {name: value for name, value in row.items() if name not in {*key, SHARD, _FLAG, _TOTAL}}
-    shards = [row[SHARD]] if one.stored else _shards(db, program, key)
-    window = None
-    if program.window_micros is not None:
-        start = (key["windowStart"] - _EPOCH) // timedelta(microseconds=1)
-        window = (start, start + program.window_micros)
+    shards = [row[SHARD]] if one.stored else _shards(db, program, row)
+    window, span = program.table.window, None
+    if window is not None:
+        start, end = (_micros(row[name]) for name in ("windowStart", "windowEnd"))
+        span = (window.last_start(start), end)
     origins: dict[int, list[str]] = {shard: [] for shard in shards}
-    for found in reports.batch_ranges(ledger, program.version_id, shards, window):
+    for found in reports.batch_ranges(ledger, program.version_id, shards, span):
         origins[found.shard].append(str(found))
     return FailingRow(key, values, origins)
 
 
-def _shards(db: Connection, program: TableProgram, key: Mapping[str, Any]) -> list[int]:
+def _shards(db: Connection, program: TableProgram, row: Mapping[str, Any]) -> list[int]:
     """The shards that store a part of a row of the view."""
-    same = sql.SQL(" AND ").join(sql.SQL("s.{} = %s").format(sql.Identifier(name)) for name in key)
+    same = [sql.SQL("s.{} = %s").format(sql.Identifier(column.name)) for column in program.key]
+    values = [row[column.name] for column in program.key]
+    if program.windowed:
+        same.append(sql.SQL('s."windowStart" >= %s AND s."windowStart" < %s').format())
+        values += [row["windowStart"], row["windowEnd"]]
     query = sql.SQL("SELECT DISTINCT {} FROM ({}) AS s WHERE {} ORDER BY 1").format(
         sql.Identifier(SHARD),
         sql.SQL(stored_rows(program)),
-        same,
+        sql.SQL(" AND ").join(same),
     )
-    return [shard for (shard,) in db.execute(query, list(key.values()))]
+    return [shard for (shard,) in db.execute(query, values)]
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def table(shown: Sequence[FailingRow]) -> str:

@@ -22,6 +22,9 @@ from orchestration import code, columns, keys
 from topology.duration import micros
 from topology.latest import Latest
 from topology.program import TableProgram
+from topology.windowing import first_start
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def asset(program: TableProgram, pipeline: str, declared: code.Place) -> AssetsDefinition:
@@ -47,7 +50,7 @@ def asset(program: TableProgram, pipeline: str, declared: code.Place) -> AssetsD
             **code.references(declared),
             "pipeline": MetadataValue.text(table.source.pipeline_name),
             "group by": MetadataValue.text(", ".join(table.by)),
-            "window": MetadataValue.text(table.window.size if table.window else "none"),
+            "window": MetadataValue.text(str(table.window or "none")),
             "only where": MetadataValue.text(table.where or "every valid record"),
         },
     )
@@ -71,10 +74,13 @@ def described(program: TableProgram) -> dict[str, str]:
         table.by, "one row for each value" if not table.window else "one row for each value and window"
     )
     if table.window:
-        when = table.source.event_time.column
+        when, clocks = (
+            table.source.event_time.column,
+            f" by the clocks of {table.window.zone}" if table.window.zone else "",
+        )
         found |= {
             "windowStart": f"first moment of the {table.window.size} that hold {when}; its UTC day is the partition",
-            "windowEnd": f"windowStart + {table.window.size}, not in the window any more",
+            "windowEnd": f"windowStart + {table.window.size}{clocks}, not in the window any more",
         }
     return found | dict(table.measures)
 
@@ -98,10 +104,9 @@ def days(program: TableProgram) -> DailyPartitionsDefinition | None:
 def first_day(program: TableProgram) -> date | None:
     """Day on which the first window begins, the one that `not_before` lies in; None for a table without windows."""
     not_before = program.table.source.not_before
-    if program.window_micros is None or not_before is None:
+    window = program.table.window
+    if window is None or not_before is None:
         return None
-    first, window = (
-        datetime.fromisoformat(not_before).replace(tzinfo=UTC),
-        timedelta(microseconds=program.window_micros),
-    )
-    return (first - (first - datetime.fromtimestamp(0, UTC)) % window).date()
+    first = datetime.fromisoformat(not_before).replace(tzinfo=UTC)
+    start = first_start(window, (first - _EPOCH) // timedelta(microseconds=1))
+    return (_EPOCH + timedelta(microseconds=start)).date()

@@ -43,6 +43,7 @@ class Batch:
     payloads, offsets and timestamps (Kafka's, milliseconds) have one entry per delivered record, markers included.
     frame: the decoded records with `_i` (index into payloads), `_ts` and `_offset`; failures: those that could not be
     decoded.
+    corrected: dead letters that are replayed, in their order but not consecutive: they are never late nor duplicates.
     """
 
     shard: int
@@ -59,6 +60,7 @@ class Batch:
     markers: tuple[Marker, ...] = ()
     frame: pa.RecordBatch | None = None
     failures: tuple[Failure, ...] = ()
+    corrected: bool = False
 
     @property
     def records(self) -> int:

@@ -43,10 +43,7 @@ def commit(
             transaction.advance(db, move)
         failpoints.hit(Step.ADVANCED)
         for version, found in sorted(routed.items()):
-            program = programs[version]
-            for part, rows in zip(program.parts, found.rows, strict=bool(found.rows)):
-                if rows.num_rows:
-                    _merge(db, failpoints, program, part, batch.shard, rows)
+            merge(db, failpoints, programs[version], batch.shard, found)
         failpoints.hit(Step.MERGED)
         dead_letters.record(db, letters(batch, routed))
         failpoints.hit(Step.DEAD_LETTERED)
@@ -92,6 +89,13 @@ def move_of(batch: Batch, table: TableState, found: Routed) -> transaction.Advan
         level=batch.level,
         skipped=skipped.encoded(found.late, no_offsets()),
     )
+
+
+def merge(db: Connection, failpoints: Failpoints, program: TableProgram, shard: int, found: Routed) -> None:
+    """Merge what was applied into the table's state, inside the caller's transaction; `Poison` as `commit`."""
+    for part, rows in zip(program.parts, found.rows, strict=bool(found.rows)):
+        if rows.num_rows:
+            _merge(db, failpoints, program, part, shard, rows)
 
 
 def _merge(

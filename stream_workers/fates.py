@@ -57,7 +57,7 @@ def take(
     p = table.prefix
     whole = Taken(counts[f"{p}applied"] or 0, counts[f"{p}min_event"], counts[f"{p}max_event"])
     least = counts[f"{p}min_final"]
-    if least is None or lifted is None or least > lifted:
+    if least is None or lifted is None or least > lifted or batch.corrected:
         return whole  # nothing can be late: no look at single records
     passed = _passed(connection, table, batch, watermark)
     late = passed.final <= passed.before

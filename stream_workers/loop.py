@@ -1,7 +1,7 @@
 """The worker's loop: claim, read, decode, route, commit, adopt.
 
     while running:
-        tend the shards            (leases gained and lost, what the watch found)
+        tend the shards            (leases gained and lost, what the watch found, corrections)
         fetched = prefetch.next()  (columns of one shard, decoded)
         routed  = router.route()   (one fate per record, counted; SQL over Arrow)
         commit()                   (ONE Postgres transaction; the compare-and-set comes first)
@@ -15,7 +15,8 @@ from __future__ import annotations
 import gc
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
@@ -26,11 +27,12 @@ from headrace.errors import Fenced, HeadraceError, Terminal
 from headrace.failpoint import Failpoints
 from headrace.logging import fields
 from headrace.settings import Settings
-from ledger import Connection, shards
+from ledger import Connection, corrections, shards
 from ledger.shards import Position
 from stream_workers.batch import Batch
 from stream_workers.claims import Claims
 from stream_workers.committing import commit
+from stream_workers.correcting import correct
 from stream_workers.heartbeat import End
 from stream_workers.log import LogAdmin
 from stream_workers.meter import Meter
@@ -113,19 +115,25 @@ class Loop:
         owned = self._owned.get(fetched.source.shard)
         if owned is None or owned.source is not fetched.source:
             return  # prefetched for an earlier claim of the shard
-        try:
+        with self._guarded(db, claims, owned.state.shard):
             if fetched.error is not None:
                 raise fetched.error
             if fetched.batch is not None:
                 self.failpoints.hit(Step.POLLED)
                 self._advance(db, owned, fetched.batch)
+
+    @contextmanager
+    def _guarded(self, db: Connection, claims: Claims, shard: int) -> Iterator[None]:
+        """Whatever fails in here, other than the connection, concerns this shard alone and drops its memory."""
+        try:
+            yield
         except (psycopg.OperationalError, psycopg.InterfaceError):
             raise
         except Fenced as error:
             log.warning("%s", error)
-            self._lose(claims, owned.state.shard)
-        except Exception as error:  # any other failure concerns this shard alone
-            self._trouble(db, owned.state.shard, error)
+            self._lose(claims, shard)
+        except Exception as error:
+            self._trouble(db, shard, error)
 
     def _advance(self, db: Connection, owned: Owned, batch: Batch) -> None:
         """Give the batch to the tables that stand at or before its offsets; one decode serves all that are level."""
@@ -194,6 +202,17 @@ class Loop:
         for shard in sorted(claims.held - self._owned.keys()):
             if shard not in self._waiting or self._waiting[shard].until <= now:
                 self._open(db, shard)
+        self._correct(db, claims)
+
+    def _correct(self, db: Connection, claims: Claims) -> None:
+        """Decide corrections that are due, between two batches; at the next turn again when there are more."""
+        newest = corrections.last(db, self.program.topic.name, sorted(self._owned)) if self._owned else {}
+        for shard, owned in list(self._owned.items()):
+            if any(table.correction_seq < newest[shard] for table in owned.state.tables.values()):
+                with self._guarded(db, claims, shard):
+                    parts = (self.failpoints, self.prefetch.decode, self._router, self._programs, owned.state)
+                    if correct(db, *parts):
+                        self._tend_at = 0.0
 
     def _open(self, db: Connection, shard: int) -> None:
         try:

@@ -27,6 +27,7 @@ class TableState:
     ended: int | None
     leader_epoch: int
     index_entry: int | None = None
+    correction_seq: int = 0
 
 
 @dataclass
@@ -85,6 +86,7 @@ def open_shard(
             position.watermark if position else None,
             position.ended if position else None,
             position.leader_epoch if position else -1,
+            correction_seq=position.correction_seq if position else 0,
         )
     _compare_hint(kafka, state, program.name)
     return state, log.topic_id

@@ -31,7 +31,7 @@ class Prefetch:
     """Reads all added sources in turn; `next` hands out what they delivered."""
 
     def __init__(self, decode: Callable[[Batch], Batch], records: int, seconds: float) -> None:
-        self._decode, self._records, self._seconds = decode, records, seconds
+        self.decode, self._records, self._seconds = decode, records, seconds
         self._lock = threading.Lock()
         self._sources: dict[Source, int] = {}  # value: the offset to tell the group
         self._leaving: list[tuple[Source, int]] = []
@@ -92,7 +92,7 @@ class Prefetch:
             if committed >= 0:
                 source.commit(committed)
             batch = source.poll(self._records, seconds)
-            found = Fetched(source, self._decode(batch)) if batch is not None else None
+            found = Fetched(source, self.decode(batch)) if batch is not None else None
         except Exception as error:  # handed to the loop, which knows what to do about it
             found = Fetched(source, error=error)
             self.drop(source)

@@ -19,6 +19,7 @@ from stream_workers import fates, tombstones
 from stream_workers.batch import Batch, Offsets, no_offsets
 from topology import duck
 from topology.program import Part, PipelineProgram, TableProgram
+from topology.window import Hopping
 
 _DAY = 86_400_000_000
 
@@ -133,7 +134,7 @@ class Router:
             min_event=taken.min_event,
             max_event=taken.max_event,
             rows=rows,
-            days=_days(rows[0]) if rows and table.windowed else (),
+            days=_days(rows[0], table) if rows and table.windowed else (),
             late=batch.offsets[taken.late],
         )
 
@@ -185,6 +186,18 @@ def _ended(batch: Batch) -> int | None:
     return None
 
 
-def _days(rows: pa.Table) -> tuple[int, ...]:
+def _days(rows: pa.Table, table: TableProgram) -> tuple[int, ...]:
+    """UTC days on which the windows begin that these rows change."""
     micros = rows.column("window_start").cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+    window = table.table.window
+    if isinstance(window, Hopping):
+        micros = _starts(np.unique(micros), window)
     return tuple(int(day) for day in np.unique(micros // _DAY))
+
+
+def _starts(panes: Offsets, window: Hopping) -> Offsets:
+    """Starts of all windows that hold one of these panes."""
+    every = window.every_micros
+    starts = (panes // every * every)[:, np.newaxis] - np.arange(window.micros // every + 1) * every
+    held: Offsets = starts[starts + window.micros >= panes[:, np.newaxis] + window.pane_micros]
+    return held

@@ -20,3 +20,14 @@ class Step(Enum):
     COMMITTED = "committed"
     ADOPTED = "adopted"
     OFFSETS_NOTED = "offsets_noted"
+
+
+class CorrectionStep(Enum):
+    """Places between two batches where corrections are decided, in their order."""
+
+    READ = "correction_read"
+    ADVANCED = "correction_advanced"
+    MERGED = "correction_merged"
+    DECIDED = "correction_decided"
+    COMMITTED = "correction_committed"
+    ADOPTED = "correction_adopted"

@@ -16,7 +16,9 @@ from topology.program import TableProgram
 
 
 def without_value(batch: Batch) -> list[int]:
-    """Indices of the records that have no value and are no end-of-input markers."""
+    """Indices of the records that have no value and are no end-of-input markers; a correction deletes nothing."""
+    if batch.corrected:
+        return []
     return [failure.index for failure in batch.failures if batch.payloads[failure.index] is None]
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 
 from headrace.errors import DefinitionChanged
-from ledger import Connection, table_versions
+from ledger import Connection, table_versions, views
 from topology.program import PipelineProgram
 
 _LOCK = 0x48454154
 
 
 def register(db: Connection, program: PipelineProgram) -> None:
-    """Create what the pipeline's tables need, once; `DefinitionChanged` when a table lives under another definition."""
+    """Create what the pipeline's tables need, once, and their follow-on views as declared.
+
+    `DefinitionChanged` when a table lives under another definition.
+    """
     with db.transaction():
         db.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
         for table in program.tables:
@@ -45,3 +48,5 @@ def register(db: Connection, program: PipelineProgram) -> None:
                 )
                 if table.view_ddl:
                     db.execute(table.view_ddl.encode())
+        declared = {view.name: views.Made(view.table, view.ddl) for view in program.views}
+        views.follow(db, [table.name for table in program.tables], declared)

@@ -230,9 +230,11 @@ def _address(url: str, database: str) -> str:
 def _make(stack: Services, name: str, template: str = "template0") -> None:
     owner = urlsplit(stack.postgres_url).username or "headrace"
     with psycopg.connect(stack.admin_url, autocommit=True) as connection:
-        # Whoever still looks at the template (a pool, autovacuum) would make the copy fail.
+        # Whoever still looks at the template (a pool) would make the copy fail. Autovacuum, which only a superuser may
+        # end, is asked to go by the copy itself.
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = %s AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
             [template],
         )
         connection.execute(

@@ -82,6 +82,22 @@ MUTANTS = (
         "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",
     ),
     Mutant(
+        # Reads its corrections from the first one again; what stops that elsewhere goes too.
+        "correction-applied-twice",
+        (
+            ("ledger/sql/correction_due.sql", "and c.seq > %(seq)s", "and c.seq > 0 * %(seq)s"),
+            ("ledger/sql/correction_advance.sql", "and p.correction_seq = %(from_seq)s", ""),
+            ("ledger/sql/correction_decide.sql", "and d.state <> 'replayed'", ""),
+            (
+                "ledger/sql/correction_decide.sql",
+                "      from given\n), moved",
+                "      from given on conflict do nothing\n), moved",
+            ),
+            ("ledger/corrections.py", 'self.state in ("open", "dropped")', "self.state is not None"),
+        ),
+        "tests/operators/test_corrections.py::test_equals_the_query_over_log_and_corrections",
+    ),
+    Mutant(
         "marker-of-one-partition",
         (("stream_workers/derive/position.py", " and len(marked) == len(found)", ""),),
         f"{_WORKERS}/derive/test_markers.py::test_a_partition_without_a_marker_holds_them_back",
@@ -108,9 +124,19 @@ MUTANTS = (
         "tests/orchestration/test_quality.py::test_green_then_a_key_written_twice_by_hand_turns_one_check_red",
     ),
     Mutant(
+        "own-window-among-those-before",
+        (("topology/view_compile.py", "PRECEDING AND 1 PRECEDING)", "PRECEDING AND CURRENT ROW)"),),
+        "tests/operators/test_views.py::test_equals_the_batch_query",
+    ),
+    Mutant(
         "sample-taken-for-all",
         (("topology/spread.py", '"{count} - 1" if function', '"{count}" if function'),),
         "tests/operators/test_measures.py::test_equals_the_batch_query",
+    ),
+    Mutant(
+        "pane-edge",
+        (("topology/windowing.py", "interval '{size - pane} microseconds'", "interval '{size} microseconds'"),),
+        "tests/operators/test_hopping.py::test_overlapping_windows_equal_the_query",
     ),
     Mutant(
         "first-of-two-partitions",

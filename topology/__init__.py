@@ -8,7 +8,8 @@ from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
 from topology.latest import Latest
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
-from topology.window import Tumbling
+from topology.view import Rolling, TopK, View
+from topology.window import Hopping, Tumbling
 
 if TYPE_CHECKING:
     from topology.compile import compile_pipeline
@@ -21,12 +22,16 @@ __all__ = [
     "Expect",
     "FileSource",
     "Holds",
+    "Hopping",
     "InSet",
     "Latest",
     "NotNull",
+    "Rolling",
+    "TopK",
     "Topic",
     "Tumbling",
     "Unique",
+    "View",
     "compile_pipeline",
 ]
 

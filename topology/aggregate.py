@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from topology.topic import Topic
-from topology.window import Tumbling
+from topology.window import Window
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Aggregate:
     by: Sequence[str]
     measures: Mapping[str, str]
     where: str | None = None
-    window: Tumbling | None = None
+    window: Window | None = None
     allowed_lateness: str = "0 seconds"
     late: Literal["correct", "drop"] = "correct"
     approx: bool = False

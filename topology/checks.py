@@ -16,14 +16,15 @@ from topology.aggregate import Aggregate
 from topology.duration import micros
 from topology.state import PLAIN
 from topology.topic import EventTime, Topic
-from topology.window import Tumbling
+from topology.window import Hopping, Tumbling
+from topology.windowing import check_zone
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _POSTGRES_NAME = 63
 _VERSION_SUFFIX = len("__") + 12 + len("__part")  # of the table's state tables
 _STATE_SUFFIXES = ("__sum", "__count", "__squares", "__time", "__offset")
-_TABLE_COLUMNS = {"shard", "gen", "window_start", "windowstart", "windowend"}
+_TABLE_COLUMNS = {"shard", "gen", "window_start", "window_end", "windowstart", "windowend"}
 _FRAME_COLUMN = re.compile(r"(?i)_i|_ts|_offset|_deleted|_event_time|_topic_reason|_x\d+")
 KEY_TYPES = {**PLAIN, "BOOLEAN": "boolean"}
 _TIME_KINDS = {
@@ -128,10 +129,16 @@ def _check_event_time(event_time: EventTime, schema: AvroSchema, path: str, plac
         raise DeclarationError(
             f"{place}: zone is for texts; {event_time.format} counts from 1970 in UTC, leave zone out"
         )
-    if event_time.zone is not None and event_time.zone not in zoneinfo.available_timezones():
-        hint = did_you_mean(event_time.zone, sorted(zoneinfo.available_timezones())) if "/" in event_time.zone else ""
+    if event_time.zone is not None:
+        _check_zone_name(event_time.zone, place)
+
+
+def _check_zone_name(zone: str, place: str) -> None:
+    known = zoneinfo.available_timezones()
+    if zone not in known:
+        hint = did_you_mean(zone, sorted(known)) if "/" in zone else ""
         hint = hint if "did you mean" in hint else '; use an IANA name, such as "Europe/Amsterdam"'
-        raise DeclarationError(f'{place}: time zone "{event_time.zone}" is unknown{hint}')
+        raise DeclarationError(f'{place}: time zone "{zone}" is unknown{hint}')
 
 
 def check_table(table: Aggregate, topic: Topic, schema: AvroSchema, place: str) -> None:
@@ -159,16 +166,25 @@ def check_table(table: Aggregate, topic: Topic, schema: AvroSchema, place: str) 
 
 def check_table_name(name: str, where: str) -> None:
     """A name that view, state tables and versions of a table can have."""
+    _check_name(name, "table", where)
+
+
+def _check_name(name: str, what: str, where: str) -> None:
     limit = _POSTGRES_NAME - _VERSION_SUFFIX
     if not _NAME.fullmatch(name) or len(name) > limit:
         raise DeclarationError(
-            f'{where}: table name "{name}" does not fit; a letter, then letters, digits and "_", {limit} at most'
+            f'{where}: {what} name "{name}" does not fit; a letter, then letters, digits and "_", {limit} at most'
         )
     if name.lower().startswith("pg_"):
-        raise DeclarationError(f'{where}: names that start with "pg_" belong to Postgres; rename the table')
+        raise DeclarationError(f'{where}: names that start with "pg_" belong to Postgres; rename the {what}')
 
 
-def check_value_name(name: str, where: str) -> None:
+def check_view_name(name: str, where: str) -> None:
+    """The name of a follow-on view."""
+    _check_name(name, "view", where)
+
+
+def check_column_name(name: str, where: str) -> None:
     """The name of a column that a declaration makes."""
     if not _NAME.fullmatch(name) or len(name) > _POSTGRES_NAME:
         raise DeclarationError(
@@ -216,10 +232,13 @@ def _check_window(table: Aggregate, topic: Topic, where: str) -> None:
         if late:
             raise DeclarationError(f"{where}.allowed_lateness: a table without window is never final; leave it out")
         return
-    if not isinstance(table.window, Tumbling):
-        raise DeclarationError(f"{where}.window: {table.window!r} is no window; use Tumbling")
+    if not isinstance(table.window, Tumbling | Hopping):
+        raise DeclarationError(f"{where}.window: {table.window!r} is no window; use Tumbling or Hopping")
     if topic.not_before is None:
         raise DeclarationError(
             f"{where}.window: topic {topic.name} has no not_before, so the days of the table have no first one; "
             'declare it in the Topic, as in not_before="2026-01-01"'
         )
+    if isinstance(table.window, Tumbling) and table.window.zone is not None:
+        _check_zone_name(table.window.zone, f"{where}.window")
+        check_zone(table.window, day_micros(topic.not_before, f"{topic.name}.not_before"), f"{where}.window")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas import AvroSchema
-from topology import checks, postgres, route
+from topology import checks, postgres, route, windowing
 from topology.aggregate import Aggregate
 from topology.derived import Derived
 from topology.derived_compile import check as check_derived
@@ -19,11 +19,13 @@ from topology.keeping import keep
 from topology.latest import Latest
 from topology.latest_compile import check as check_latest
 from topology.latest_compile import compile_latest
-from topology.program import Column, Declared, Part, PipelineProgram, TableProgram
+from topology.program import Column, Declared, Part, PipelineProgram, TableProgram, ViewProgram
 from topology.spread import SPREADS
 from topology.state import Kept, State
 from topology.topic import Topic
 from topology.types import Types, condition, refuse_unstable
+from topology.view import View
+from topology.view_compile import compile_view
 
 _LAYOUT = 1  # of state tables; part of every table's version
 
@@ -31,12 +33,12 @@ _LAYOUT = 1  # of state tables; part of every table's version
 def compile_pipeline(
     name: str,
     topic: Topic,
-    tables: Sequence[Declared],
+    tables: Sequence[Declared | View],
     *,
     place: str,
     places: Mapping[str, str] | None = None,
 ) -> PipelineProgram:
-    """The program of the tables fed by one topic, or of the topics derived from it.
+    """The program of the tables fed by one topic and of their views, or of the topics derived from it.
 
     place: file named in errors; places: files of the tables (by name) that are declared elsewhere. Raises
     `DeclarationError`, one line that names file, declaration, column and remedy.
@@ -50,6 +52,8 @@ def compile_pipeline(
             compiler.derive(table, where)
         elif isinstance(table, Latest):
             compiler.keep_newest(table, where)
+        elif isinstance(table, View):
+            compiler.view(table, where)
         else:
             compiler.add(table, where)
     return compiler.program(name)
@@ -65,6 +69,7 @@ class _Compiler:
         self._tried: list[route.Tried] = []
         self._routes: list[route.TableRoute] = []
         self._tables: list[TableProgram] = []
+        self._views: list[ViewProgram] = []
         self._max_ahead = checks.duration(topic.max_ahead, place)
         self._not_before = None if topic.not_before is None else checks.day_micros(topic.not_before, place)
         self._require = [
@@ -91,6 +96,7 @@ class _Compiler:
             key_texts=key_texts,
             counts_sql=route.counts_sql(finals),
             reasons_sql=route.reasons_sql(prefixes),
+            views=tuple(self._views),
         )
 
     def derive(self, derived: Derived, place: str) -> None:
@@ -108,6 +114,11 @@ class _Compiler:
         found, program = compile_latest(latest, self._schema, f"t{len(self._tables)}_", self, rules, place)
         self._routes.append(found)
         self._tables.append(program)
+
+    def view(self, view: View, place: str) -> None:
+        """Check and compile one view of a table that was added before."""
+        (program,) = (program for program in self._tables if program.table is view.table)
+        self._views.append(compile_view(view, program, place))
 
     def attempt(self, expression: Expression, place: str) -> route.Tried:
         """The expression among those evaluated for every record."""
@@ -128,15 +139,19 @@ class _Compiler:
         measures = self._measures(table, place)
         kept, aggregates = self._states(table, measures, place)
         states = tuple(state.column for state in aggregates.values())
-        window = table.window.micros if table.window else None
+        filled = [(state.column.name, state.aggregate) for state in aggregates.values()]
+        window, windowed = table.window, table.window is not None
+        if window and window.zone:
+            states += (windowing.END,)
+            filled.append((windowing.END.name, f"max(make_timestamptz(r.{prefix}window_end))"))
         lateness = checks.duration(table.allowed_lateness, place)
         definition = self._definition(table, measures, where, lateness)
         text = json.dumps(definition, sort_keys=True, separators=(",", ":"))
         made = hashlib.sha256(text.encode()).hexdigest()[:12]
         state_table = f"state.{quoted(f'{table.name}__{made}')}"
         stage = f"stage_{made}"
-        columns = postgres.staged(key, states, window is not None)
-        self._routes.append(self._route(table, prefix, key, measures, kept, where, window))
+        columns = postgres.staged(key, states, windowed)
+        self._routes.append(self._route(table, prefix, key, measures, kept, where))
         self._tables.append(
             TableProgram(
                 table=table,
@@ -145,24 +160,19 @@ class _Compiler:
                 parts=(
                     Part(
                         state_table=state_table,
-                        state_ddl=postgres.state_ddl(state_table, key, states, window is not None),
-                        rows_sql=route.aggregate_sql(
-                            table.by,
-                            prefix,
-                            window is not None,
-                            [(s.column.name, s.aggregate) for s in aggregates.values()],
-                        ),
+                        state_ddl=postgres.state_ddl(state_table, key, states, windowed),
+                        rows_sql=route.aggregate_sql(table.by, prefix, windowed, filled),
                         stage_ddl=postgres.stage_ddl(stage, columns),
                         copy_sql=postgres.copy_sql(stage, columns),
-                        merge_sql=(postgres.merge_sql(state_table, stage, key, states, window is not None),),
+                        merge_sql=(postgres.merge_sql(state_table, stage, key, states, windowed),),
                     ),
                 ),
                 key=key,
                 states=states,
-                columns=_view_columns(key, window, kept),
-                window_micros=window,
+                columns=_view_columns(key, windowed, kept),
+                window_micros=window.micros if window else None,
                 lateness_micros=lateness,
-                final_sql=None if window is None else f"{prefix}window + {window + lateness}",
+                final_sql=f"{windowing.end(window, prefix)} + {lateness}" if window else None,
                 view_ddl=postgres.view_ddl(table.name, f"{table.name}@{made}", state_table, key, window, kept),
                 lineage=_lineage(table, self._topic, measures),
                 definition=definition,
@@ -213,7 +223,6 @@ class _Compiler:
         measures: Mapping[str, tuple[Measure, route.Tried | None]],
         kept: Sequence[Kept],
         where: int | None,
-        window: int | None,
     ) -> route.TableRoute:
         free = [column.name for column in key if self._schema.by_name[column.name].kind == "string"]
         texts = route.key_checks(free)
@@ -227,7 +236,8 @@ class _Compiler:
             texts=tuple(texts),
             measures=tuple((name, tried.index) for name, tried in used),
             where=where,
-            window_micros=window,
+            window_micros=table.window.pane_micros if table.window else None,
+            zone=table.window.zone if table.window else None,
         )
 
     def _key(self, name: str) -> Column:
@@ -281,7 +291,7 @@ class _Compiler:
                 [name, parsed.function, tried.expression.canonical if tried else "*", tried.duck_type if tried else ""]
                 for name, (parsed, tried) in measures.items()
             ],
-            "window": {"tumbling": table.window.micros} if table.window else None,
+            "window": windowing.meaning(table.window),
             "allowed_lateness": lateness,
             "late": table.late,
             "approx": table.approx,
@@ -298,9 +308,9 @@ class _Compiler:
         }
 
 
-def _view_columns(key: Sequence[Column], window: int | None, kept: Sequence[Kept]) -> tuple[Column, ...]:
+def _view_columns(key: Sequence[Column], windowed: bool, kept: Sequence[Kept]) -> tuple[Column, ...]:
     instant = ("TIMESTAMP WITH TIME ZONE", "timestamptz")
-    window_columns = [Column("windowStart", *instant), Column("windowEnd", *instant)] if window is not None else []
+    window_columns = [Column("windowStart", *instant), Column("windowEnd", *instant)] if windowed else []
     return (*key, *window_columns, *(one.view for one in kept))
 
 

@@ -51,7 +51,7 @@ def check(latest: Latest, topic: Topic, schema: AvroSchema, place: str) -> None:
         checks.check_key(name, topic, schema, f"{where}.by")
     checks.check_column_names([*latest.by, *latest.columns], _RESERVED, where)
     for name in latest.columns:
-        checks.check_value_name(name, f"{where}.columns")
+        checks.check_column_name(name, f"{where}.columns")
     for name, bound in (("fresh_within", latest.fresh_within), ("max_lag", latest.max_lag)):
         checks.bound(bound, f"{where}.{name}")
 

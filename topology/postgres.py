@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from topology import windowing
 from topology.duck import quoted, text
 from topology.merging import combined, merged
 from topology.program import Column, StateColumn
 from topology.state import Kept
+from topology.window import Window
 
 _WINDOW_START = Column("window_start", "TIMESTAMP WITH TIME ZONE", "timestamptz")
 
@@ -78,19 +80,20 @@ def view_ddl(
     version_id: str,
     state_table: str,
     key: Sequence[Column],
-    window_micros: int | None,
+    window: Window | None,
     kept: Sequence[Kept],
 ) -> str:
     """The view: the shards' partial rows of the current generation, combined and finished."""
     keys = [f"s.{quoted(column.name)}" for column in key]
     columns, groups, source = list(keys), list(keys), f"FROM {state_table} AS s"
-    if window_micros is not None:
-        end = f"s.window_start + interval '{window_micros} microseconds'"
-        columns += ['s.window_start AS "windowStart"', f'{end} AS "windowEnd"']
-        groups.append("s.window_start")
+    if window is not None:
+        join, start, end = windowing.shown(window)
+        columns += [f'{start} AS "windowStart"', f'{end} AS "windowEnd"']
+        groups.append(start)
         source += (
             f"\nLEFT JOIN ledger.generations AS g\n    ON g.table_version = {text(version_id)} "
-            "AND g.day = (s.window_start AT TIME ZONE 'UTC')::date\nWHERE s.gen = coalesce(g.gen, 0)"
+            "AND g.day = (s.window_start AT TIME ZONE 'UTC')::date"
+            f"{join}\nWHERE s.gen = coalesce(g.gen, 0)"
         )
     for one in kept:
         states = {role: combined(state.column, "s") for role, state in one.states.items()}

@@ -24,6 +24,7 @@ from topology.aggregate import Aggregate
 from topology.derived import Derived
 from topology.latest import Latest
 from topology.topic import Topic
+from topology.view import View
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -123,8 +124,24 @@ class TableProgram:
 
 
 @dataclass(frozen=True)
+class ViewProgram:
+    """A follow-on view of a table: the statement that creates it, its columns, and the table's columns of each."""
+
+    view: View
+    table: str
+    columns: tuple[Column, ...]
+    ddl: str
+    lineage: Mapping[str, tuple[str, ...]] = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        """The view's name in the schema public."""
+        return self.view.name
+
+
+@dataclass(frozen=True)
 class PipelineProgram:
-    """The tables of one worker group and the SQL that gives every record of their topic its fate.
+    """The tables of one worker group, and the SQL that gives every record of their topic its fate.
 
     `routed` has the columns `_i`; `event_time` BIGINT, microseconds or null; `topic_reason` VARCHAR, null for a valid
     record; and per table, with its prefix: `reason` VARCHAR, why a valid record is invalid for this table; `where`
@@ -133,7 +150,8 @@ class PipelineProgram:
     `counts_sql` gives one row: `records`, `topic_bad`, `max_valid_event` (of records with a null `topic_reason`) and
     per table, with its prefix: `dead` (`topic_bad` included), `filtered`, `applied` (these three add up to `records`),
     `min_event`, `max_event`, `min_final` (of applied records; the last is null without `final_sql`). `reasons_sql`
-    gives `_i`, `topic_reason` and each table's `reason` for the records that have one, by `_i`.
+    gives `_i`, `topic_reason` and each table's `reason` for the records that have one, by `_i`. views: that follow from
+    the tables; they have no part in any of this.
 
     `route_sql` is right for every frame. `route(frame)` is it or, when one look at the group columns (`key_texts`: most
     bytes of each) finds nothing to refuse, `fitting_route_sql`, which does not look at every row again.
@@ -149,6 +167,7 @@ class PipelineProgram:
     key_texts: Mapping[str, int]
     counts_sql: str
     reasons_sql: str
+    views: tuple[ViewProgram, ...] = ()
 
     @property
     def derives(self) -> bool:

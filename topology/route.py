@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.avro import AvroSchema
+from topology import windowing
 from topology.duck import quoted, text
 from topology.expression import Expression
 from topology.topic import EventTime, Topic
@@ -38,7 +39,8 @@ def key_checks(names: Sequence[str]) -> list[TextCheck]:
 class TableRoute:
     """What decides a record's fate in one table. measures: each measure's name and the index of its expression.
 
-    reasons: further conditions, in terms of the CTE `tried`, with the reasons for refusing a record.
+    reasons: further conditions, in terms of the CTE `tried`, with the reasons for refusing a record. window_micros:
+    size of the panes that windows are made of, by the clocks of `zone`, if any.
     """
 
     prefix: str
@@ -48,6 +50,7 @@ class TableRoute:
     where: int | None
     window_micros: int | None
     reasons: tuple[tuple[str, str], ...] = ()
+    zone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -174,9 +177,7 @@ def _table_columns(table: TableRoute, tried: Sequence[Tried], keys_fit: bool) ->
     columns = [f"{reason} AS {table.prefix}reason"]
     columns.append(f"{'TRUE' if table.where is None else tried[table.where].value} AS {table.prefix}where")
     if table.window_micros is not None:
-        size = table.window_micros
-        start = f"_event_time - (_event_time % {size} + {size}) % {size}"  # a floor, before 1970 too
-        columns.append(f"{start} AS {table.prefix}window")
+        columns += windowing.columns(table.window_micros, table.zone, table.prefix)
     return columns
 
 

@@ -7,46 +7,54 @@ from __future__ import annotations
 
 import os
 
-from topology import Aggregate, Derived, EventTime, FileSource, Topic, Tumbling
+from topology import Aggregate, Derived, EventTime, FileSource, Hopping, Topic, Tumbling
+from topology.window import Window
 
 RECORDS = int(os.environ.get("HEADRACE_BENCH_RECORDS") or 10_000_000)
 ROWS = min(RECORDS, 3_000_000)  # of the CSV file: enough for 20 seconds, and three runs fit into the time
+FEW = min(RECORDS, 2_000_000)  # of operators that are not as fast, or need not as many to tell
 NOT_BEFORE = "2026-01-01"
 
 
-def _topic(name: str, partitions: int, pipeline: str) -> Topic:
+_MINUTE = Tumbling("1 minute")
+
+
+def _topic(name: str, partitions: int, pipeline: str, records: int = RECORDS) -> Topic:
     return Topic(
-        f"bench-{name}-{RECORDS}",
+        f"bench-{name}-{records}",
         schema="orders/order_created.avsc",
         key="customerId",
         event_time=EventTime("orderTimestamp", "iso8601"),
         partitions=partitions,
         pipeline=pipeline,
-        dead_letters=f"bench-{name}-{RECORDS}-failed",
+        dead_letters=f"bench-{name}-{records}-failed",
         require={"positive_amount": "orderAmount > 0"},
         not_before=NOT_BEFORE,
         description="Orders of the benchmarks.",
     )
 
 
-def _table(name: str, source: Topic) -> Aggregate:
+def _table(name: str, source: Topic, window: Window = _MINUTE) -> Aggregate:
     return Aggregate(
         name,
         source=source,
         by=["productId"],
-        window=Tumbling("1 minute"),
+        window=window,
         allowed_lateness="5 seconds",
         measures={"orders": "count(*)", "salesAmount": "sum(cast(orderAmount as decimal(18,2)))"},
-        description="Sales per product and minute.",
+        description="Sales per product and window.",
     )
 
 
 orders = _topic("orders", 4, "bench")
+hopped = _topic("hopped", 4, "bench-hopped", FEW)
 orders_1p = _topic("orders-1p", 1, "bench-1p")
 ingested = _topic("ingested", 4, "bench-ingested")
 
 product_minutes = _table("product_minutes", orders)
 product_minutes_1p = _table("product_minutes_1p", orders_1p)
+
+product_hops = _table("product_hops", hopped, Hopping("10 minutes", every="1 minute"))
 
 by_product = Derived(
     f"bench-by-product-{RECORDS}",

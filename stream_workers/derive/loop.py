@@ -103,6 +103,9 @@ class DeriveLoop(Loop):
             except Exception as error:  # concerns this shard alone
                 self._trouble(db, shard, error)
 
+    def _correct(self, db: Connection, claims: Claims) -> None:
+        """A topic takes no corrections: a corrected record is sent to the source."""
+
     def _marks(self, state: DerivedShard) -> dict[str, int]:
         """Event times of markers to pass on, by version. Only positions level with the own mirror are looked at."""
         found = {}

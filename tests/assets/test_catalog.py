@@ -13,7 +13,7 @@ from assets import catalog
 from headrace.errors import DeclarationError
 from headrace.settings import ROOT
 
-HEAD = """from topology import Aggregate, EventTime, Expect, FileSource, NotNull, Topic, Tumbling
+HEAD = """from topology import Aggregate, EventTime, Expect, FileSource, NotNull, TopK, Topic, Tumbling
 
 orders = Topic(
     "orders", schema="orders/order_created.avsc", key="customerId", event_time=EventTime("orderTimestamp", "iso8601")
@@ -133,6 +133,20 @@ def test_a_topic_may_be_used_in_another_file_than_its_own(package: Package) -> N
             HEAD + TABLE + 'e = Expect(None, critical={"known": NotNull("orders")})\n',
             'mine/shop.py: Expect: its table "None" is not declared by a name of its own',
         ),
+        (
+            HEAD + TABLE + 'v = TopK("Totals", totals, 3, "orders")\n',
+            'view "Totals" is declared in',
+        ),
+        (HEAD + TABLE + 'v = TopK("orders", totals, 3, "orders")\n', 'view "orders" has the name of a topic'),
+        (
+            HEAD + TABLE + 'v = TopK("best", totals, 3, "order")\n',
+            'shop.py: best.by: column "order" does not exist',
+        ),
+        (
+            HEAD + TABLE + 'v = TopK("best", Aggregate("x", orders, [], {}), 3, "orders")\n',
+            'mine/shop.py: best: its table "x" is not declared by a name of its own at the top of a file',
+        ),
+        (HEAD + TABLE + 'TopK("best", totals, 3, "orders")\n', "mine/shop.py:7: TopK(...) has no name"),
     ],
 )
 def test_a_wrong_declaration_names_its_file(package: Package, text: str, says: str) -> None:

@@ -5,12 +5,15 @@ real Postgres. Crashes at any step, and claims in between, are part of the play.
     bench.send(0, {...}); bench.mark(0, micros)       # append to a partition's log
     bench.delete(0, b"c1")                            # a record without value
     bench.play(random.Random(7))                      # random cuts, crashes and restarts until everything is consumed
+    bench.correct(0, 7, {...})                        # replay the dead letter at offset 7, edited
+    bench.decide(0)                                   # as the shard's owner, what is due
     bench.rows("table")                               # what people read
     bench.duck()                                      # DuckDB with the log, for an evaluation by hand
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,18 +25,23 @@ import pyarrow as pa
 from psycopg.rows import dict_row
 
 from headrace.failpoint import Failpoints
-from ledger import Connection, shards, table_versions, workers
+from ledger import Connection, corrections, shards, table_versions, workers
+from ledger.corrections import Wish
 from schemas.codec import Failure
+from schemas.json_codec import JsonDecoder
 from stream_workers.batch import Batch, Envelope, Marker
 from stream_workers.committing import commit
+from stream_workers.correcting import correct
+from stream_workers.decoding import decoding
 from stream_workers.opening import ShardState, TableState
 from stream_workers.routing import Forced, Router
-from stream_workers.steps import Step
+from stream_workers.steps import CorrectionStep, Step
 from stream_workers.versions import register
 from topology import Topic, compile_pipeline
 
 # Where a crash takes a transaction with it, and where only the memory is lost.
 STEPS = (Step.BEGUN, Step.ADVANCED, Step.STAGED, Step.MERGED, Step.DEAD_LETTERED, Step.INDEXED, Step.COMMITTED)
+CORRECTION_STEPS = tuple(CorrectionStep)
 
 
 class Crash(Exception):
@@ -41,7 +49,7 @@ class Crash(Exception):
 
 
 class _Crashing(Failpoints):
-    def __init__(self, at: Step | None) -> None:
+    def __init__(self, at: Step | CorrectionStep | None) -> None:
         super().__init__("")
         self._at = at
 
@@ -77,6 +85,7 @@ class Bench:
         self.logs = {partition: [] for partition in range(self.topic.partitions)}
         self._programs = {table.version_id: table for table in self.program.tables}
         self._router = Router(self.program)
+        self._decode = decoding(JsonDecoder(self.program.schema))
         self._states: dict[int, ShardState] = {}
         table_versions.drop(self.db, self.program.name)  # of an earlier example
         register(self.db, self.program)
@@ -160,6 +169,45 @@ class Bench:
             self.crashes += 1
             self.restart(partition)
 
+    def correct(
+        self, partition: int, offset: int, value: Mapping[str, Any] | None = None, table: str = ""
+    ) -> list[str]:
+        """Ask for a dead letter to be replayed, with other values where given; the tables an entry was made for."""
+        return self._names(corrections.replay(self.db, self._wishes(partition, offset, value, table), "bench"))
+
+    def discard(self, partition: int, offset: int, table: str = "") -> list[str]:
+        """Mark a dead letter as dropped; the tables it was marked for."""
+        return self._names(corrections.drop(self.db, self._wishes(partition, offset, None, table), "bench", "no use"))
+
+    @staticmethod
+    def _names(made: list[tuple[int, str]]) -> list[str]:
+        return [version.partition("@")[0] for _, version in made]
+
+    def _wishes(self, partition: int, offset: int, value: Mapping[str, Any] | None, table: str) -> list[Wish]:
+        payload = None if value is None else _payload(value)
+        found = self.db.execute(
+            "select d.record_id, d.table_version from ledger.dead_letters d"
+            ' join ledger.dead_letter_records r using (record_id) where r.partition = %s and r."offset" = %s',
+            (partition, offset),
+        )
+        return [Wish(record, version, payload) for record, version in found if version.startswith(table)]
+
+    def decide(self, partition: int, crash: CorrectionStep | None = None) -> None:
+        """Decide the corrections that are due; with `crash` the worker dies at that step and is started again."""
+        try:
+            parts = (_Crashing(crash), self._decode, self._router, self._programs, self._state(partition))
+            correct(self.db, *parts)
+        except Crash:
+            self.crashes += 1
+            self.restart(partition)
+
+    def rebuild(self) -> None:
+        """Forget rows and positions, as `headrace pipeline rebuild` does."""
+        with self.db.transaction():
+            table_versions.drop(self.db, self.program.name)
+            register(self.db, self.program)
+        self._states.clear()
+
     def restart(self, partition: int) -> None:
         """Throw the shard's memory away; the next batch claims it anew."""
         self._states.pop(partition, None)
@@ -189,6 +237,7 @@ class Bench:
                     at.watermark if at else None,
                     at.ended if at else None,
                     -1,
+                    correction_seq=at.correction_seq if at else 0,
                 )
             self._states[shard] = state
         return self._states[shard]
@@ -210,7 +259,7 @@ class Bench:
             to_offset=stop,
             leader_epoch=0,
             level=stop == self.end(partition),
-            payloads=[b"-" if entry.value is not None else None for entry in entries],
+            payloads=[None if entry.value is None else _payload(entry.value) for entry in entries],
             offsets=offsets,
             timestamps=stamps,
             envelope=lambda i: Envelope(entries[i].key, {}),
@@ -239,3 +288,7 @@ class Bench:
             assert row["consumed"] == sum(row[fate] for fate in fates), row
             assert row["next_offset"] - row["first_offset"] == row["consumed"] + row["gaps"], row
         return found
+
+
+def _payload(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, default=str).encode()

@@ -13,11 +13,14 @@ from ledger import Connection, skipped
 from tests.operators.bench import Bench
 from tests.operators.conftest import EXAMPLES
 from tests.topology.declare import NOON_MICROS, ORDER, PER_PRODUCT, topic
-from topology import Tumbling
+from topology import Hopping, Tumbling
 
 TOPIC = topic(partitions=2)
 CLOSED = replace(PER_PRODUCT, name="closed", source=TOPIC, late="drop", allowed_lateness="5 minutes")
 OPEN = replace(PER_PRODUCT, name="open", source=TOPIC, window=Tumbling("1 hour"), where=None)
+HOPPED = replace(
+    CLOSED, name="hopped", window=Hopping("30 minutes", every="15 minutes")
+)  # late by panes of a quarter, as CLOSED
 MARK = "end of input"
 RECORDS = st.lists(
     st.tuples(
@@ -68,7 +71,7 @@ def value(minute: int, who: int, kind: str) -> dict[str, Any]:
 )
 @given(records=RECORDS, seed=st.integers(0, 2**32))
 def test_equals_the_batch_query(db: Connection, records: list[tuple[int, int, int, str]], seed: int) -> None:
-    bench = Bench(db, TOPIC, [CLOSED, OPEN])
+    bench = Bench(db, TOPIC, [CLOSED, OPEN, HOPPED])
     marks: list[tuple[int, int, int]] = []
     for partition, minute, who, kind in records:
         if kind == MARK:
@@ -82,17 +85,23 @@ def test_equals_the_batch_query(db: Connection, records: list[tuple[int, int, in
     if marks:
         duck.executemany("insert into marks values (?, ?, ?)", marks)
     duck.execute(f"create view fates as {FATES}")
-    closed, opened = (table.version_id for table in bench.program.tables)
+    closed, opened, hopped = (table.version_id for table in bench.program.tables)
 
     sums = "select productId, quarter, count(*) from fates where status = 'COMPLETED' and not late group by all"
     found = {(r["productId"], int(r["windowStart"].timestamp()) // 900, r["orders"]) for r in bench.rows("closed")}
     assert found == set(duck.sql(sums).fetchall())
+    halves = (
+        "select productId, quarter - back, count(*) from fates, (select unnest([0, 1]) as back)"
+        " where status = 'COMPLETED' and not late group by all"
+    )
+    found = {(r["productId"], int(r["windowStart"].timestamp()) // 900, r["orders"]) for r in bench.rows("hopped")}
+    assert found == set(duck.sql(halves).fetchall())
     late = duck.sql("select partition, \"offset\" from fates where late and status = 'COMPLETED'").fetchall()
     named = {p: skipped.read(db, closed, TOPIC.name, p) for p in range(TOPIC.partitions)}
     assert named == {p: {skipped.LATE: sorted(o for q, o in late if p == q), skipped.DUPLICATE: []} for p in named}
     for row in bench.accounting():
         p = row["partition"]
-        if row["table_version"] == closed:
+        if row["table_version"] in {closed, hopped}:
             assert row["late"] == len([one for one in late if one[0] == p])
             filtered = duck.sql(f"select count(*) from fates where partition = {p} and status <> 'COMPLETED'")
             assert filtered.fetchall() == [(row["filtered"],)]

@@ -36,5 +36,5 @@ def test_it_is_an_unpartitioned_asset_with_checks(tmp_path: Path, monkeypatch: p
         checks = {"accounting", "recount", "lag", "volume", "freshness"}
         assert {AssetCheckKey(node.key, check) for check in checks} <= set(graph.asset_check_keys)
     assert AssetCheckKey(AssetKey(["postgres", "newest"]), "once") in graph.asset_check_keys
-    schema = graph.get(AssetKey(["postgres", "versions"])).metadata["dagster/column_schema"].value
+    schema = graph.get(AssetKey(["postgres", "versions"])).metadata["dagster/column_schema"]
     assert [column.name for column in schema.columns] == ["customerId", "status", "valid_from", "valid_to"]

@@ -14,6 +14,7 @@ from orchestration import tables
 from stream_workers.versions import register
 from tests.conftest import Services
 from tests.orchestration.ticking import MIDNIGHT, SALES, TOTALS, Line, dagster_instance, line
+from topology import Aggregate, Tumbling
 
 
 @pytest.fixture
@@ -129,8 +130,10 @@ def test_a_clock_that_is_set_back_stops_no_reports(live: Line) -> None:
 
 def test_days_begin_with_the_window_that_holds_not_before(live: Line) -> None:
     sales = next(table for table in live.program.tables if table.windowed)
+    of = sales.table
+    assert isinstance(of, Aggregate)
     assert str(tables.first_day(sales)) == "2026-01-01"
     for hours, first in ((24, "2026-01-01"), (11, "2025-12-31"), (120, "2025-12-28")):
-        window = replace(sales, window_micros=hours * 3_600_000_000)
+        window = replace(sales, table=replace(of, window=Tumbling(f"{hours} hours")))
         days = tables.days(window)
         assert days is not None and days.get_first_partition_key() == first, hours

@@ -78,11 +78,11 @@ class Rig:
             producer.commit_transaction()
             self.sent.messages += part
 
-    def send(self, messages: list[Message]) -> None:
-        """Send these in one transaction."""
+    def send(self, messages: list[Message], partition: int = -1) -> None:
+        """Send these in one transaction; -1: to the partitions of their keys."""
         producer = self._producer()
         producer.begin_transaction()
-        self._send(producer, messages)
+        self._send(producer, messages, partition)
         producer.commit_transaction()
         self.sent.messages += messages
 
@@ -125,9 +125,9 @@ class Rig:
         producer.init_transactions()
         return producer
 
-    def _send(self, producer: Producer, messages: list[Message]) -> None:
+    def _send(self, producer: Producer, messages: list[Message], partition: int = -1) -> None:
         for message in messages:
-            producer.produce(self.topic, message.value, message.key)
+            producer.produce(self.topic, message.value, message.key, partition)
         producer.flush()
 
     # -- workers

@@ -35,7 +35,7 @@ def compiled(**changes: Any) -> TableProgram:
         ({"columns": {"a b": "status"}}, 'name "a b" does not fit'),
         ({"columns": {"raw": "encode(status)"}}, "BLOB is not supported; cast it"),
         ({"columns": {"n": "random()"}}, "does not depend on the record alone"),
-        ({"columns": {"n": "count(*)"}}, "where a row expression is needed"),
+        ({"columns": {"n": "count(*)"}}, '"count(*)" has a star'),
         ({"where": "quantity"}, "a condition is true or false"),
         ({"name": "pg_x"}, "belong to Postgres"),
         ({"max_lag": "1 ms"}, "less than a second"),
@@ -57,5 +57,10 @@ def test_a_history_has_no_unique_key() -> None:
 def test_only_what_changes_rows_changes_the_version() -> None:
     version = compiled().version
     assert compiled(description="words", max_lag="1 hour", columns={"status": "status"}).version == version
-    changed = [{"history": True}, {"where": "quantity > 1"}, {"columns": ["status", "orderId"]}, {"by": ["productId"]}]
+    changed: list[dict[str, Any]] = [
+        {"history": True},
+        {"where": "quantity > 1"},
+        {"columns": ["status", "orderId"]},
+        {"by": ["productId"]},
+    ]
     assert len({version, *(compiled(**one).version for one in changed)}) == 5

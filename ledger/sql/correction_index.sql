@@ -1,0 +1,4 @@
+insert into ledger.correction_index
+    (table_version, shard, topic, partition, to_seq, from_offset, to_offset, min_event, max_event, days)
+values (%(table_version)s, %(shard)s, %(topic)s, %(partition)s, %(to_seq)s, %(from_offset)s, %(to_offset)s, %(min_event)s,
+        %(max_event)s, %(days)s)

@@ -1,0 +1,165 @@
+"""Corrections: dead letters replayed by the owner of their shard, between two batches (engine rule E5).
+
+A correction goes the way of a batch: decoded, given a fate, merged in one transaction that begins with a
+compare-and-set. It differs in three things: it is never late and never a duplicate, it moves neither offset nor
+watermark, and it is counted as `replayed`, outside the accounting identity. A record that is refused again stays a dead
+letter.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from headrace.failpoint import Failpoints
+from headrace.logging import fields
+from ledger import Connection, corrections
+from ledger.corrections import Correction, Kind, Outcome
+from stream_workers.batch import Batch, Envelope
+from stream_workers.committing import merge
+from stream_workers.opening import ShardState, TableState
+from stream_workers.routing import Forced, Poison, Routed, Router
+from stream_workers.steps import CorrectionStep
+from topology.program import TableProgram
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 500  # entries decided in one transaction: some 10 ms, and batches wait for no more than that
+_NO_DATE = -1  # a record whose Kafka timestamp is no date: every event time is too far ahead of it
+
+Decode = Callable[[Batch], Batch]
+
+
+def correct(
+    db: Connection,
+    failpoints: Failpoints,
+    decode: Decode,
+    router: Router,
+    programs: Mapping[str, TableProgram],
+    state: ShardState,
+) -> bool:
+    """Decide what is due for each table of a shard, and adopt it; whether there may be more.
+
+    Raises as `committing.commit` does. An entry about a record that the table has not read yet waits, with all that
+    follow it.
+    """
+    more = False
+    for version, table in sorted(state.tables.items()):
+        of = (programs[version].name, version, state.shard, state.topic, state.shard)
+        found = corrections.due(db, *of, table.correction_seq, _AT_ONCE)
+        unread = next((n for n, one in enumerate(found) if one.ours and one.offset >= table.next_offset), len(found))
+        ready = found[:unread]
+        if ready:
+            failpoints.hit(CorrectionStep.READ)
+            _decide(db, failpoints, decode, router, programs[version], state, ready)
+        more |= len(ready) == _AT_ONCE
+    return more
+
+
+def batch_of(topic: str, partition: int, found: Sequence[Correction]) -> Batch:
+    """The records as they are to be applied, in the order of their offsets."""
+    stamps = [_NO_DATE if c.kafka_timestamp is None else round(c.kafka_timestamp.timestamp() * 1000) for c in found]
+    return Batch(
+        shard=partition,
+        topic=topic,
+        partition=partition,
+        from_offset=found[0].offset,
+        to_offset=found[-1].offset + 1,
+        leader_epoch=-1,
+        level=False,
+        payloads=[one.payload for one in found],
+        offsets=np.array([one.offset for one in found], np.int64),
+        timestamps=np.array(stamps, np.int64),
+        envelope=lambda index: Envelope(found[index].key, dict(found[index].headers)),
+        corrected=True,
+    )
+
+
+def _decide(
+    db: Connection,
+    failpoints: Failpoints,
+    decode: Decode,
+    router: Router,
+    program: TableProgram,
+    state: ShardState,
+    found: Sequence[Correction],
+    forced: Forced | None = None,
+) -> None:
+    """Decide these entries in one transaction; where a record poisons it, halve until that record stands alone."""
+    version = program.version_id
+    table = state.tables[version]
+    taken = sorted((one for one in found if one.counts and one.action == "replay"), key=lambda one: one.offset)
+    try:
+        routed = None
+        if taken:
+            batch = decode(batch_of(state.topic, state.shard, taken))
+            routed = router.route(batch, {version: table.watermark}, forced or Forced())[version]
+        adopted = _commit(db, failpoints, program, state, found, taken, routed)
+    except Poison as poison:
+        if forced is not None:
+            raise
+        if len(found) == 1:
+            refused = Forced({poison.version_id: (poison.reason, poison.detail)})
+            _decide(db, failpoints, decode, router, program, state, found, refused)
+            return
+        for part in (found[: len(found) // 2], found[len(found) // 2 :]):
+            _decide(db, failpoints, decode, router, program, state, part)
+        return
+    state.tables[version] = adopted
+    failpoints.hit(CorrectionStep.ADOPTED)
+
+
+def _commit(
+    db: Connection,
+    failpoints: Failpoints,
+    program: TableProgram,
+    state: ShardState,
+    found: Sequence[Correction],
+    taken: Sequence[Correction],
+    routed: Routed | None,
+) -> TableState:
+    table = state.tables[program.version_id]
+    outcomes = _outcomes(found, taken, routed)
+    counts = {kind: sum(one.outcome == kind for one in outcomes) for kind in ("replayed", "refused", "dropped")}
+    step = corrections.Step(
+        table_version=program.version_id,
+        shard=state.shard,
+        epoch=table.epoch,
+        topic=state.topic,
+        partition=state.shard,
+        next_offset=table.next_offset,
+        from_seq=table.correction_seq,
+        to_seq=found[-1].seq,
+        replayed=counts["replayed"],
+        min_event=routed.min_event if routed else None,
+        max_event=routed.max_event if routed else None,
+    )
+    with db.transaction():
+        corrections.advance(db, step)
+        failpoints.hit(CorrectionStep.ADVANCED)
+        if routed:
+            merge(db, failpoints, program, state.shard, routed)
+        failpoints.hit(CorrectionStep.MERGED)
+        corrections.decide(db, step, outcomes)
+        if routed and routed.applied:
+            done = [one.offset for one in outcomes if one.outcome == "replayed"]
+            corrections.index(db, step, done, routed.days)
+        failpoints.hit(CorrectionStep.DECIDED)
+    failpoints.hit(CorrectionStep.COMMITTED)
+    log.info("corrections %s", fields(table=program.name, shard=state.shard, **counts))
+    return replace(table, correction_seq=step.to_seq)
+
+
+def _outcomes(found: Sequence[Correction], taken: Sequence[Correction], routed: Routed | None) -> list[Outcome]:
+    """What becomes of each entry of this table; entries of other tables have none."""
+    refused = {taken[r.index].seq: (r.reason, r.detail) for r in routed.refusals} if routed else {}
+    outcomes = []
+    for one in (one for one in found if one.ours):
+        kind: Kind = "needless"
+        if one.counts:
+            kind = "dropped" if one.action == "drop" else "refused" if one.seq in refused else "replayed"
+        outcomes.append(Outcome(one.seq, one.offset, kind, *refused.get(one.seq, ("", ""))))
+    return outcomes

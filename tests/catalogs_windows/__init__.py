@@ -1,0 +1,31 @@
+"""One table of each kind of window over orders."""
+
+from topology import Aggregate, Between, EventTime, Expect, Hopping, Topic, Tumbling, Unique
+
+orders = Topic(
+    "orders-in-windows",
+    schema="orders/order_created.avsc",
+    key="customerId",
+    event_time=EventTime("orderTimestamp", "iso8601"),
+    partitions=2,
+    not_before="2026-01-01",
+)
+
+per_minute = Aggregate(
+    "per_minute",
+    source=orders,
+    by=["customerId"],
+    window=Hopping("10 minutes", every="4 minutes"),
+    measures={"orders": "count(*)"},
+)
+few_per_minute = Expect(
+    per_minute, critical={"few": Between("orders", maximum=1)}, warning={"once": Unique("customerId", "windowStart")}
+)
+
+per_day = Aggregate(
+    "per_day",
+    source=orders,
+    by=["productId"],
+    window=Tumbling("1 day", zone="Europe/Berlin"),
+    measures={"orders": "count(*)"},
+)
