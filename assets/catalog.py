@@ -16,15 +16,15 @@ from typing import TypeVar
 
 from headrace.errors import DeclarationError
 from schemas.avro import did_you_mean
-from topology import Aggregate, Derived, Expect, FileSource, Latest, Topic, View
+from topology import Aggregate, Archive, Derived, Expect, FileSource, Latest, Topic, View
 from topology.check_expect import Expected, compile_expects
 from topology.compile import compile_pipeline
 from topology.program import PipelineProgram, TableProgram, ViewProgram
 
 Table = Aggregate | Latest
-Declaration = Topic | FileSource | Table | View | Expect
-_KINDS = ("Topic", "FileSource", "Derived", "Aggregate", "Latest", "Rolling", "TopK", "Expect")
-_Named = Table | View  # what has a name in the schema public
+Declaration = Topic | FileSource | Table | Archive | View | Expect
+_KINDS = ("Topic", "FileSource", "Derived", "Aggregate", "Latest", "Archive", "Rolling", "TopK", "Expect")
+_Named = Table | Archive | View  # what has a name in the schema public
 _T = TypeVar("_T", Topic, FileSource, _Named)
 
 
@@ -35,6 +35,7 @@ class Catalog:
     topics: Mapping[str, Topic]
     sources: Mapping[str, FileSource]
     tables: Mapping[str, TableProgram]
+    archives: Mapping[str, TableProgram]
     pipelines: Mapping[str, PipelineProgram]
     views: Mapping[str, ViewProgram]
     expectations: Mapping[str, tuple[Expected, ...]]
@@ -71,13 +72,15 @@ def load(package: str = "assets") -> Catalog:
     sources = _by_name([(place, item) for place, item in found if isinstance(item, FileSource)], "source")
     readable = _by_name([(place, item) for place, item in found if isinstance(item, _Named)], "table")
     tables = {name: item for name, item in readable.items() if isinstance(item, Table)}
+    archives = {name: item for name, item in readable.items() if isinstance(item, Archive)}
     views = {name: item for name, item in readable.items() if isinstance(item, View)}
     paths: dict[str, str] = {}
     for source in sources.values():
         _check_topic(source.name, source.topic, topics, places[id(source)])
         _check_source(source, paths, places[id(source)])
-    for table in tables.values():
-        _check_topic(table.name, table.source, topics, places[id(table)])
+    readers: list[Table | Archive] = [*tables.values(), *archives.values()]
+    for reader in readers:
+        _check_topic(reader.name, reader.source, topics, places[id(reader)])
     for view in views.values():
         name = getattr(view.table, "name", repr(view.table))
         if tables.get(name) is not view.table:
@@ -93,12 +96,22 @@ def load(package: str = "assets") -> Catalog:
     for derived in topics.values():
         if isinstance(derived, Derived):
             _check_topic(derived.name, derived.source, topics, places[id(derived)])
-    pipelines = _compile(topics, [*tables.values(), *views.values()], places)
-    programs = {table.name: table for pipeline in pipelines.values() for table in pipeline.tables if not table.derived}
-    expects = [(place, item) for place, item in found if isinstance(item, Expect)]
-    ordered = {name: programs[name] for name in tables}
-    followed = {view.name: view for pipeline in pipelines.values() for view in pipeline.views}
-    return Catalog(topics, sources, ordered, pipelines, followed, compile_expects(expects, ordered), places, files)
+    pipelines = _compile(topics, [*tables.values(), *views.values()], archives, places)
+    programs = {table.name: table for pipeline in pipelines.values() for table in pipeline.tables}
+    expects = compile_expects(
+        [(place, item) for place, item in found if isinstance(item, Expect)], {name: programs[name] for name in tables}
+    )
+    return Catalog(
+        topics=topics,
+        sources=sources,
+        tables={name: programs[name] for name in tables},
+        archives={name: programs[name] for name in archives},
+        pipelines=pipelines,
+        views={view.name: view for pipeline in pipelines.values() for view in pipeline.views},
+        expectations=expects,
+        _places=places,
+        _files=files,
+    )
 
 
 def _modules(package: str) -> Iterator[ModuleType]:
@@ -171,6 +184,8 @@ def _by_name(found: list[tuple[str, _T]], what: str) -> dict[str, _T]:
 
 
 def _what(item: object, otherwise: str) -> str:
+    if isinstance(item, Archive):
+        return "archive"
     return "view" if isinstance(item, View) else otherwise
 
 
@@ -216,26 +231,30 @@ def _check_source(source: FileSource, paths: dict[str, str], place: str) -> None
 
 
 def _compile(
-    topics: Mapping[str, Topic], readable: Sequence[_Named], places: Mapping[int, str]
+    topics: Mapping[str, Topic],
+    readable: Sequence[Table | View],
+    archives: Mapping[str, Archive],
+    places: Mapping[int, str],
 ) -> dict[str, PipelineProgram]:
-    readers: dict[str, tuple[str, Topic]] = {}
+    readers: dict[str, tuple[str, Topic | Archive]] = {}
     pipelines: dict[str, PipelineProgram] = {}
 
-    def check_reader(name: str, topic: Topic, where: str) -> None:
-        other_name, other = readers.setdefault(_alike(name), (name, topic))
-        if other is not topic:
+    def check_reader(name: str, reader: Topic | Archive, where: str) -> None:
+        other_name, other = readers.setdefault(_alike(name), (name, reader))
+        if other is not reader:
             same = "" if other_name == name else f' as "{other_name}", which is too much alike,'
             raise DeclarationError(f'{where}: "{name}"{same} reads topic {other.name} already; name another pipeline')
 
-    for maker, group in _makers(topics).items():
-        source, where = group[0].source, {derived.name: places[id(derived)] for derived in group}
-        for derived in group:
-            if derived.source is not source:
+    for group in _makers(topics, archives):
+        first = group[0]
+        maker, source, where = first.maker, first.source, {one.name: places[id(one)] for one in group}
+        for one in group:
+            if one.source is not source:
                 raise DeclarationError(
-                    f'{places[id(derived)]}: {derived.name}.made_by: "{maker}" makes {group[0].name} from topic '
+                    f'{where[one.name]}: {one.name}.made_by: "{maker}" makes {first.name} from topic '
                     f"{source.name} already; name another"
                 )
-        check_reader(maker, group[0], f"{where[group[0].name]}: {group[0].name}.made_by")
+        check_reader(maker, first, f"{where[first.name]}: {first.name}.made_by")
         pipelines[maker] = compile_pipeline(maker, source, group, place=places[id(source)], places=where)
     for topic in topics.values():
         name, place = topic.pipeline_name, places[id(topic)]
@@ -248,13 +267,18 @@ def _compile(
     return pipelines
 
 
-def _makers(topics: Mapping[str, Topic]) -> dict[str, list[Derived]]:
-    """The derived topics of each worker group that makes some; sources before what is made of them."""
+def _makers(
+    topics: Mapping[str, Topic], archives: Mapping[str, Archive]
+) -> list[Sequence[Derived] | Sequence[Archive]]:
+    """What each worker group beside those of tables makes: derived topics (sources first) or lakes."""
 
     def depth(derived: Derived) -> int:
         return 1 + depth(derived.source) if isinstance(derived.source, Derived) else 0
 
-    found: dict[str, list[Derived]] = {}
+    derives: dict[str, list[Derived]] = {}
     for derived in sorted((topic for topic in topics.values() if isinstance(topic, Derived)), key=depth):
-        found.setdefault(derived.maker, []).append(derived)
-    return found
+        derives.setdefault(derived.maker, []).append(derived)
+    lakes: dict[str, list[Archive]] = {}
+    for archive in archives.values():
+        lakes.setdefault(archive.maker, []).append(archive)
+    return [*derives.values(), *lakes.values()]

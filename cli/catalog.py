@@ -30,7 +30,7 @@ def validate(as_json: bool) -> None:
       headrace validate
       HEADRACE_CATALOG=my_package headrace validate --json
     """
-    from topology import Derived
+    from topology import Archive, Derived
 
     found = load()
     if as_json:
@@ -39,6 +39,7 @@ def validate(as_json: bool) -> None:
                 "topics": sorted(found.topics),
                 "sources": sorted(found.sources),
                 "tables": {name: program.version_id for name, program in sorted(found.tables.items())},
+                "archives": {name: program.version_id for name, program in sorted(found.archives.items())},
                 "views": {name: view.table for name, view in sorted(found.views.items())},
                 "pipelines": {name: [t.name for t in p.tables] for name, p in sorted(found.pipelines.items())},
             }
@@ -73,6 +74,13 @@ def validate(as_json: bool) -> None:
             for p in found.tables.values()
         ],
     )
+    lakes = [program.table for program in found.archives.values() if isinstance(program.table, Archive)]
+    if lakes:
+        show_table(
+            "archives",
+            ["archive", "from", "at", "a file after", "made by"],
+            [(a.name, a.source.name, a.at, f"{a.roll_size} or {a.roll_after}", a.maker) for a in lakes],
+        )
     show_table("views", ["view", "of table"], [(v.name, v.table) for v in found.views.values()])
     click.echo(
         f"valid: {len(found.topics)} topics, {len(found.sources)} sources of files, {len(found.tables)} tables, "

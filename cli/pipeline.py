@@ -36,6 +36,7 @@ def rebuild(name: str, yes: bool, as_json: bool) -> None:
 
     Running workers are fenced by it and begin anew. The views are gone until a worker has made them again. Of derived
     topics the ledger's counts are made again; records go into a topic again only when it was deleted and provisioned.
+    Files of archives stay where they are and are listed no more.
 
     \b
     Examples:
@@ -49,6 +50,12 @@ def rebuild(name: str, yes: bool, as_json: bool) -> None:
     tables = ", ".join(table.name for table in program.tables)
     if not yes and program.derives:
         click.confirm(f"Forget what the ledger counted of {tables}, and count {program.topic.name} again?", abort=True)
+    elif not yes and program.archives:
+        click.confirm(
+            f"Forget which files {tables} has (they stay where they are), and archive {program.topic.name} anew from"
+            " the first record that Kafka still keeps?",
+            abort=True,
+        )
     elif not yes:
         click.confirm(f"Drop the rows of {tables} and build them anew from {program.topic.name}?", abort=True)
     dropped = remedy.rebuild(program, settings())

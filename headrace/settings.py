@@ -33,6 +33,10 @@ def endpoints_file() -> Path:
     return home_dir() / "endpoints.json"
 
 
+def _lake() -> str:
+    return (home_dir() / "lake").as_uri()
+
+
 class _LocalStack(PydanticBaseSettingsSource):
     """Addresses of the local stack, below the environment in precedence."""
 
@@ -92,6 +96,18 @@ class Settings(BaseSettings):
     )
     event_log_days: int = Field(default=14, ge=1, description="days that Dagster keeps events of no run")
     run_days: int = Field(default=30, ge=1, description="days that Dagster keeps finished runs")
+    lake: str = Field(
+        default_factory=_lake,
+        description="where archives without an address lie, each in a folder of its name: file:///folder or s3://bucket",
+    )
+    s3_endpoint: str | None = Field(
+        default=None, description="address of an S3-compatible store, https://host:port; default: AWS"
+    )
+    s3_region: str | None = Field(default=None, description="its region")
+    s3_access_key: str | None = Field(
+        default=None, description="its access key; default: where AWS's own tools look for keys"
+    )
+    s3_secret_key: SecretStr | None = Field(default=None, description="the secret of the access key")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
     failpoints: str = Field(default="", description="test switch: name:action[:nth],...; empty in production")
 

@@ -43,7 +43,8 @@ def drop(db: Connection, pipeline: str) -> list[str]:
                     quoting.SQL("delete from ledger.{} where table_version = %s").format(quoting.Identifier(table)),
                     (version,),
                 )
-            if not state_table:  # of a topic; Kafka has its rows
+            if not state_table:  # of a topic or a lake, which have the rows; a lake's view lists its files
+                db.execute(quoting.SQL("drop view if exists public.{}").format(quoting.Identifier(name)))
                 db.execute("delete from ledger.table_versions where table_version = %s", (version,))
                 continue
             views.drop_of(db, name)

@@ -30,7 +30,7 @@ TOPIC_CHECKS = {
     "workers": "Workers run as the switch says; none stalls, none crashes again and again.",
     "fleet": "The fleet sensor ticks: toggles are obeyed and tables report.",
 }
-MAKERS_SAYS = "Workers that make this topic run as the switch says; none stalls, none crashes again and again."
+MAKERS_SAYS = "Workers that make it run as the switch says; none stalls, none crashes again and again."
 _BLOCKING = {"accounting"}
 _JOB = "pipelines"
 
@@ -39,7 +39,7 @@ def check(program: PipelineProgram) -> AssetChecksDefinition:
     """The cheap checks of one pipeline: of what it makes, and of its workers."""
     specs = [spec for table in program.tables for spec in _of_table(table)]
     topic = keys.topic_key(program.topic.name)
-    if program.derives:
+    if program.apart:
         makers = [keys.program_key(table) for table in program.tables]
         specs += [AssetCheckSpec(keys.MAKERS, asset=key, description=MAKERS_SAYS) for key in makers]
     else:
@@ -59,7 +59,7 @@ def check(program: PipelineProgram) -> AssetChecksDefinition:
 
 def jobs(pipelines: Iterable[PipelineProgram]) -> list[UnresolvedAssetJobDefinition]:
     """The job `pipelines`: are workers and fleet there? Sensors that are switched off cannot tell."""
-    topics = [keys.topic_key(pipeline.topic.name) for pipeline in pipelines if not pipeline.derives]
+    topics = [keys.topic_key(pipeline.topic.name) for pipeline in pipelines if not pipeline.apart]
     wanted = [AssetCheckKey(topic, name) for topic in topics for name in TOPIC_CHECKS]
     if not wanted:
         return []

@@ -18,6 +18,7 @@ from orchestration import (
     files,
     fleet,
     keys,
+    lakes,
     landing,
     quality,
     recount_checks,
@@ -37,7 +38,7 @@ def build(found: declared.Catalog) -> Definitions:
     def place(declaration: Topic | FileSource | Declared | View) -> code.Place:
         return code.place(found.file(declaration), declaration.name)
 
-    programs = [(p.name, table) for p in found.pipelines.values() for table in p.tables if not table.derived]
+    programs = [(p.name, table) for p in found.pipelines.values() if not p.apart for table in p.tables]
     made = [(table, table.derived) for p in found.pipelines.values() for table in p.tables if table.derived]
     plain = [topic for topic in found.topics.values() if not isinstance(topic, Derived)]
     return Definitions(
@@ -46,6 +47,7 @@ def build(found: declared.Catalog) -> Definitions:
             *(topics.asset(topic, found.sources_of(topic), place(topic)) for topic in plain),
             *(derived.asset(table, topic, place(topic)) for table, topic in made),
             *(tables.asset(table, pipeline, place(table.table)) for pipeline, table in programs),
+            *(lakes.asset(table, lake, place(lake)) for table in found.archives.values() if (lake := table.archive)),
             *(views.spec(view, found.tables[view.table], place(view.view)) for view in found.views.values()),
         ],
         asset_checks=[

@@ -33,9 +33,9 @@ def table(program: TableProgram, seen: Observed, now: datetime) -> list[Verdict]
 
 
 def pipeline(program: PipelineProgram, seen: Observed, now: datetime) -> list[Verdict]:
-    """Verdicts on a pipeline's workers: shown at the topic that they read, or at the topics that they make."""
+    """Verdicts on a pipeline's workers: shown at the topic that they read, or at the topics or lakes that they make."""
     found = workers(program, seen, now)
-    if program.derives:
+    if program.apart:
         return [replace(found, asset=keys.program_key(table), check=keys.MAKERS) for table in program.tables]
     return [found, fleet(program, seen.fleet, now)]
 
@@ -157,7 +157,8 @@ def _trouble(program: PipelineProgram, seen: Observed, alive: Sequence[Worker], 
             )
         return None
     began = min(w.started_at for w in alive)
-    stalled = [p for p in places if p.behind and now - max(began, *_moved(p)) > STALLED]
+    patience = STALLED + timedelta(microseconds=program.holds_micros)
+    stalled = [p for p in places if p.behind and now - max(began, *_moved(p)) > patience]
     if stalled:
         p = stalled[0]
         since = (now - max(began, *_moved(p))).total_seconds()

@@ -13,8 +13,9 @@ TOPICS = "topics"
 FILES = "landing_files"
 TABLES = "stream_tables"
 DERIVED = "derived_topics"
+LAKES = "lakes"
 VIEWS = "views"
-MAKERS = "makers"  # the check of the workers that make a derived topic
+MAKERS = "makers"  # the check of the workers that make a derived topic or a lake
 
 
 def topic_key(topic: str) -> AssetKey:
@@ -32,8 +33,15 @@ def table_key(table: str) -> AssetKey:
     return AssetKey(["postgres", table])
 
 
+def lake_key(archive: str) -> AssetKey:
+    """A lake of Parquet files."""
+    return AssetKey(["lake", archive])
+
+
 def program_key(program: TableProgram) -> AssetKey:
-    """What a worker makes: a table, or a derived topic."""
+    """What a worker makes: a table, a derived topic or a lake."""
+    if program.archive:
+        return lake_key(program.name)
     return topic_key(program.name) if program.derived else table_key(program.name)
 
 

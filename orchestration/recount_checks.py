@@ -37,7 +37,7 @@ _TAGS = {"dagster/max_runtime": str(2 * _HOURS)}  # read by run monitoring: a st
 
 def checks(catalog: Catalog) -> list[AssetChecksDefinition]:
     """One op per topic that feeds tables, with a check per table."""
-    feeding = [pipeline for pipeline in catalog.pipelines.values() if not pipeline.derives]
+    feeding = [pipeline for pipeline in catalog.pipelines.values() if not pipeline.apart]
     return [_check(p.topic.name, [table.name for table in p.tables]) for p in feeding]
 
 

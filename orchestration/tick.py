@@ -95,7 +95,7 @@ class Tick:
         why = "" if pipeline.reason else due.reason(look, pipeline, self._at)
         if why and places and len(self.events) < EVENTS:
             pipeline.reason, pipeline.reported_at, pipeline.workers = why, self._at, workers
-            if not program.derives:  # its topics have reports of their own
+            if not program.apart:  # what it makes has reports of its own
                 self.events.append(materializations.topic(program, self._about(places, why)))
             for table in program.tables:
                 self._begin(table)

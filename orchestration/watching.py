@@ -26,6 +26,6 @@ def watch(program: PipelineProgram, cursor: str | None, instance: str) -> Ticked
         return Ticked((), cursor, " ".join(str(error).split()))
     fleet, workers = judge.fleet(program, seen.fleet, now, instance), judge.workers(program, seen, now)
     outcome = "fleet ticks" if fleet.passed else "fleet is silent"
-    events = [] if cursor == outcome or program.derives else [fleet.evaluation()]  # shown at the source, by its readers
+    events = [] if cursor == outcome or program.apart else [fleet.evaluation()]  # shown at the source, by its readers
     says = workers.says if fleet.passed else f"{workers.says}; fleet: {fleet.says}"
     return Ticked(events, outcome, says)

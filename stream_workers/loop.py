@@ -106,6 +106,7 @@ class Loop:
             if fetched is not None:
                 self._step(db, claims, fetched)
         for shard in sorted(claims.held):
+            self._finish(db, claims, shard)
             self._drop(shard)
             claims.release(db, shard)
 
@@ -145,7 +146,7 @@ class Loop:
             stop = min([batch.to_offset, *ahead])
             self._settle(db, owned, batch.cut(start, stop), sorted(behind), Forced())
             start = stop
-        self.prefetch.committed(owned.source, state.next_offset)
+        self.prefetch.committed(owned.source, state.kept_offset)
         self.failpoints.hit(Step.OFFSETS_NOTED)
         waiting = batch.timestamps[-1] / 1000 if batch.records and not batch.level else None
         owned.waiting_since = waiting
@@ -179,6 +180,9 @@ class Loop:
     ) -> dict[str, TableState]:
         """Make the batch last; returns the table states to adopt."""
         return commit(db, self.failpoints, batch, state, self._programs, routed)
+
+    def _finish(self, db: Connection, claims: Claims, shard: int) -> None:
+        """Before a shard is given back when the worker ends: make last what is held back of it; here nothing is."""
 
     # -- shards
 
@@ -300,7 +304,7 @@ class Loop:
         ago = self.clock.monotonic() - asked
         found = []
         for shard, owned in list(self._owned.items()):
-            at = owned.state.next_offset
+            at = owned.state.kept_offset
             end = max(log.end.get(shard, 0), at)
             since = None if at >= end else owned.waiting_since or self._since(shard, at)
             found.append(End(owned.state.topic, shard, end, since, ago))

@@ -44,6 +44,11 @@ class ShardState:
         """Where reading goes on: at the table that is furthest behind."""
         return min(table.next_offset for table in self.tables.values())
 
+    @property
+    def kept_offset(self) -> int:
+        """Up to where the ledger has everything: where reading goes on, unless batches are held back."""
+        return self.next_offset
+
     def edges(self) -> list[int]:
         """Offsets at which a batch is cut, because something else is true before than after."""
         return [table.next_offset for table in self.tables.values()]

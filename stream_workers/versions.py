@@ -27,6 +27,12 @@ def register(db: Connection, program: PipelineProgram) -> None:
                         " left as it is, and nothing is added to it; undo the change, or give the new declaration"
                         f" another name, or delete the topic and run `headrace pipeline rebuild {program.name}`"
                     )
+                if table.archive:
+                    raise DefinitionChanged(
+                        f"{table.name} is written as {live}, the declaration is now {table.version_id}; its files were"
+                        " left as they are, and none is added; undo the change, or give the new declaration another"
+                        " name: what is in the lake stays readable under the old one"
+                    )
                 raise DefinitionChanged(
                     f"{table.table.name} lives as {live}, the declaration is now {table.version_id};"
                     f" its rows were left as they are; undo the change,"

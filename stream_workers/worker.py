@@ -22,6 +22,7 @@ from ledger.connection import WORKER_SESSION
 from schemas import formats
 from schemas.registry import Registry, subject_of
 from stream_workers import faults
+from stream_workers.archive.loop import ArchiveLoop
 from stream_workers.claims import Claims
 from stream_workers.decoding import decoding
 from stream_workers.derive.loop import DeriveLoop
@@ -54,7 +55,10 @@ class Worker:
         kafka = LogAdmin(settings)
         prefetch = Prefetch(decoding(decoder), settings.batch_records, settings.poll_seconds)
         parts = (program, settings, name, self.clock, self.failpoints, kafka, prefetch, Meter())
-        self.loop = DeriveLoop(*parts, register=self._schema_id) if program.derives else Loop(*parts)
+        if program.derives:
+            self.loop: Loop = DeriveLoop(*parts, register=self._schema_id)
+        else:
+            self.loop = ArchiveLoop(*parts) if program.archives else Loop(*parts)
         self.watch = Watch(kafka, program, settings.check_seconds, self.loop.positions)
         self.heartbeat = Heartbeat(
             settings.need_postgres(),

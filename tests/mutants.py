@@ -66,6 +66,16 @@ MUTANTS = (
         "tests/operators/test_late.py::test_equals_the_batch_query",
     ),
     Mutant(
+        "archive-cut-changed",
+        (("stream_workers/archive/opening.py", "Held(table, begun.get(version))", "Held(table)"),),
+        "tests/operators/test_archive.py::test_each_record_is_in_one_file_whatever_crashes",
+    ),
+    Mutant(
+        "archive-file-unlisted",
+        (("stream_workers/archive/committing.py", "held.cut, files)", "held.cut, files[1:])"),),
+        "tests/operators/test_archive.py::test_each_record_is_in_one_file_whatever_crashes",
+    ),
+    Mutant(
         "derived-produced-again",
         (("stream_workers/derive/committing.py", "if _is_new(batch, state, version)}", "}"),),
         "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from topology.aggregate import Aggregate
+from topology.archive import Archive
 from topology.derived import Derived
 from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
 from topology.latest import Latest
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Aggregate",
+    "Archive",
     "Between",
     "Derived",
     "EventTime",

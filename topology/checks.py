@@ -179,9 +179,9 @@ def _check_name(name: str, what: str, where: str) -> None:
         raise DeclarationError(f'{where}: names that start with "pg_" belong to Postgres; rename the {what}')
 
 
-def check_view_name(name: str, where: str) -> None:
-    """The name of a follow-on view."""
-    _check_name(name, "view", where)
+def check_view_name(name: str, where: str, what: str = "view") -> None:
+    """The name of a follow-on view, or of an archive, which its view in Postgres has too."""
+    _check_name(name, what, where)
 
 
 def check_column_name(name: str, where: str) -> None:

@@ -10,6 +10,9 @@ from typing import Any
 from schemas import AvroSchema
 from topology import checks, postgres, route, windowing
 from topology.aggregate import Aggregate
+from topology.archive import Archive
+from topology.archive_compile import check as check_archive
+from topology.archive_compile import compile_archive
 from topology.derived import Derived
 from topology.derived_compile import check as check_derived
 from topology.derived_compile import compile_derived, source_rules
@@ -38,7 +41,7 @@ def compile_pipeline(
     place: str,
     places: Mapping[str, str] | None = None,
 ) -> PipelineProgram:
-    """The program of the tables fed by one topic and of their views, or of the topics derived from it.
+    """The program of the tables fed by one topic and of their views, or of the topics derived from it, or its archives.
 
     place: file named in errors; places: files of the tables (by name) that are declared elsewhere. Raises
     `DeclarationError`, one line that names file, declaration, column and remedy.
@@ -52,6 +55,8 @@ def compile_pipeline(
             compiler.derive(table, where)
         elif isinstance(table, Latest):
             compiler.keep_newest(table, where)
+        elif isinstance(table, Archive):
+            compiler.archive(table, where)
         elif isinstance(table, View):
             compiler.view(table, where)
         else:
@@ -112,6 +117,14 @@ class _Compiler:
         check_latest(latest, self._topic, self._schema, place)
         rules = source_rules(self._topic, self._require, self._max_ahead, self._not_before)
         found, program = compile_latest(latest, self._schema, f"t{len(self._tables)}_", self, rules, place)
+        self._routes.append(found)
+        self._tables.append(program)
+
+    def archive(self, archive: Archive, place: str) -> None:
+        """Check and compile one archive."""
+        check_archive(archive, place)
+        rules = source_rules(self._topic, self._require, self._max_ahead, self._not_before)
+        found, program = compile_archive(archive, self._schema, f"t{len(self._tables)}_", rules)
         self._routes.append(found)
         self._tables.append(program)
 

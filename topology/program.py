@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from schemas.avro import AvroSchema
 from topology import texts
 from topology.aggregate import Aggregate
+from topology.archive import Archive
 from topology.derived import Derived
+from topology.duration import micros
 from topology.latest import Latest
 from topology.topic import Topic
 from topology.view import View
@@ -29,7 +31,7 @@ from topology.view import View
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Declared = Aggregate | Latest | Derived
+Declared = Aggregate | Latest | Derived | Archive
 Merge = Literal["add", "least", "greatest", "first", "last"]
 
 
@@ -122,6 +124,11 @@ class TableProgram:
         """The topic that this is, where it is no table."""
         return self.table if isinstance(self.table, Derived) else None
 
+    @property
+    def archive(self) -> Archive | None:
+        """The lake that this is, where it is no table."""
+        return self.table if isinstance(self.table, Archive) else None
+
 
 @dataclass(frozen=True)
 class ViewProgram:
@@ -173,6 +180,21 @@ class PipelineProgram:
     def derives(self) -> bool:
         """Whether its workers make topics of the topic and no tables."""
         return any(table.derived for table in self.tables)
+
+    @property
+    def archives(self) -> bool:
+        """Whether its workers write lakes and no tables."""
+        return any(table.archive for table in self.tables)
+
+    @property
+    def holds_micros(self) -> int:
+        """For how long its workers may hold records back before they commit them, in microseconds."""
+        return max((micros(table.archive.roll_after) for table in self.tables if table.archive), default=0)
+
+    @property
+    def apart(self) -> bool:
+        """Whether it is a worker group of its own, beside the one whose tables the topic feeds."""
+        return self.derives or self.archives
 
     def route(self, frame: pa.RecordBatch) -> str:
         """The cheapest SQL that makes `routed` from this frame."""
