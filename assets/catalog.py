@@ -16,14 +16,15 @@ from typing import TypeVar
 
 from headrace.errors import DeclarationError
 from schemas.avro import did_you_mean
-from topology import Aggregate, Archive, Derived, Expect, FileSource, Topic, View
+from topology import Aggregate, Archive, Derived, Expect, FileSource, Latest, Topic, View
 from topology.check_expect import Expected, compile_expects
 from topology.compile import compile_pipeline
 from topology.program import PipelineProgram, TableProgram, ViewProgram
 
-Declaration = Topic | FileSource | Aggregate | Archive | View | Expect
-_KINDS = ("Topic", "FileSource", "Derived", "Aggregate", "Archive", "Rolling", "TopK", "Expect")
-_Named = Aggregate | Archive | View  # what has a name in the schema public
+Table = Aggregate | Latest
+Declaration = Topic | FileSource | Table | Archive | View | Expect
+_KINDS = ("Topic", "FileSource", "Derived", "Aggregate", "Latest", "Archive", "Rolling", "TopK", "Expect")
+_Named = Table | Archive | View  # what has a name in the schema public
 _T = TypeVar("_T", Topic, FileSource, _Named)
 
 
@@ -70,14 +71,14 @@ def load(package: str = "assets") -> Catalog:
     topics = _by_name([(place, item) for place, item in found if isinstance(item, Topic)], "topic")
     sources = _by_name([(place, item) for place, item in found if isinstance(item, FileSource)], "source")
     readable = _by_name([(place, item) for place, item in found if isinstance(item, _Named)], "table")
-    tables = {name: item for name, item in readable.items() if isinstance(item, Aggregate)}
+    tables = {name: item for name, item in readable.items() if isinstance(item, Table)}
     archives = {name: item for name, item in readable.items() if isinstance(item, Archive)}
     views = {name: item for name, item in readable.items() if isinstance(item, View)}
     paths: dict[str, str] = {}
     for source in sources.values():
         _check_topic(source.name, source.topic, topics, places[id(source)])
         _check_source(source, paths, places[id(source)])
-    readers: list[Aggregate | Archive] = [*tables.values(), *archives.values()]
+    readers: list[Table | Archive] = [*tables.values(), *archives.values()]
     for reader in readers:
         _check_topic(reader.name, reader.source, topics, places[id(reader)])
     for view in views.values():
@@ -231,7 +232,7 @@ def _check_source(source: FileSource, paths: dict[str, str], place: str) -> None
 
 def _compile(
     topics: Mapping[str, Topic],
-    readable: Sequence[Aggregate | View],
+    readable: Sequence[Table | View],
     archives: Mapping[str, Archive],
     places: Mapping[int, str],
 ) -> dict[str, PipelineProgram]:
@@ -258,7 +259,7 @@ def _compile(
     for topic in topics.values():
         name, place = topic.pipeline_name, places[id(topic)]
         check_reader(name, topic, f"{place}: {topic.name}.pipeline")
-        fed = [one for one in readable if (one if isinstance(one, Aggregate) else one.table).source is topic]
+        fed = [one for one in readable if (one.table if isinstance(one, View) else one).source is topic]
         where = {one.name: places[id(one)] for one in fed}
         program = compile_pipeline(name, topic, fed, place=place, places=where)
         if fed:

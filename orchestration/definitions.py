@@ -29,13 +29,14 @@ from orchestration import (
     topics,
     views,
 )
-from topology import Aggregate, Archive, Derived, FileSource, Topic, View
+from topology import Derived, FileSource, Topic, View
+from topology.program import Declared
 
 
 def build(found: declared.Catalog) -> Definitions:
     """Definitions of everything in the catalog."""
 
-    def place(declaration: Topic | FileSource | Aggregate | Archive | View) -> code.Place:
+    def place(declaration: Topic | FileSource | Declared | View) -> code.Place:
         return code.place(found.file(declaration), declaration.name)
 
     programs = [(p.name, table) for p in found.pipelines.values() if not p.apart for table in p.tables]

@@ -20,6 +20,7 @@ from dagster import asset as dagster_asset
 
 from orchestration import code, columns, keys
 from topology.duration import micros
+from topology.latest import Latest
 from topology.program import TableProgram
 from topology.windowing import first_start
 
@@ -67,6 +68,8 @@ def asset(program: TableProgram, pipeline: str, declared: code.Place) -> AssetsD
 def described(program: TableProgram) -> dict[str, str]:
     """What each column of a table is: how it is computed, or its part in the row's key."""
     table = program.table
+    if isinstance(table, Latest):
+        return _newest(table)
     found = dict.fromkeys(
         table.by, "one row for each value" if not table.window else "one row for each value and window"
     )
@@ -80,6 +83,14 @@ def described(program: TableProgram) -> dict[str, str]:
             "windowEnd": f"windowStart + {table.window.size}{clocks}, not in the window any more",
         }
     return found | dict(table.measures)
+
+
+def _newest(latest: Latest) -> dict[str, str]:
+    found = dict.fromkeys(latest.by, "one row for each value" if not latest.history else "key of the version")
+    if latest.history:
+        when = latest.source.event_time.column
+        found |= {"valid_from": f"{when} of the version", "valid_to": f"{when} of the next one; null for the newest"}
+    return found | dict(latest.measures)
 
 
 def days(program: TableProgram) -> DailyPartitionsDefinition | None:

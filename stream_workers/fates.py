@@ -17,7 +17,7 @@ import pyarrow as pa
 from stream_workers.batch import Batch, no_offsets
 from topology.program import TableProgram
 
-_NEVER = np.iinfo(np.int64).min
+NEVER = np.iinfo(np.int64).min
 Indices = npt.NDArray[np.int64]
 
 
@@ -80,15 +80,24 @@ def _passed(connection: duckdb.DuckDBPyConnection, table: TableProgram, batch: B
     ).fetchnumpy()
     at, valid = np.asarray(seen["_i"]), np.asarray(seen["valid"], dtype=bool)
     applied, event = np.asarray(seen["applied"], dtype=bool), np.asarray(seen["event_time"])
-    times = np.full(batch.records + 1, _NEVER, dtype=np.int64)
-    times[0] = _NEVER if watermark is None else watermark
-    times[at[valid] + 1] = event[valid]
+    before = watermarks(batch, watermark, at[valid], event[valid])[at[applied]]
+    final = np.asarray(seen["final"])[applied].astype(np.int64)
+    return _Passed(at[applied], event[applied].astype(np.int64), final, before)
+
+
+def watermarks(batch: Batch, watermark: int | None, at: Indices, event: Indices) -> Indices:
+    """The watermark before each record of the batch, `NEVER` for none; at, event: the valid records' indices and times.
+
+    It is made of valid records and markers at strictly earlier offsets. watermark: before the batch.
+    """
+    times = np.full(batch.records + 1, NEVER, dtype=np.int64)
+    times[0] = NEVER if watermark is None else watermark
+    times[at + 1] = event
     for marker in batch.markers:
         if marker.event_time is not None:
             times[marker.index + 1] = marker.event_time
-    before = np.maximum.accumulate(times)[at[applied]]
-    final = np.asarray(seen["final"])[applied].astype(np.int64)
-    return _Passed(at[applied], event[applied].astype(np.int64), final, before)
+    before: Indices = np.maximum.accumulate(times)[:-1]
+    return before
 
 
 def _leave_out(connection: duckdb.DuckDBPyConnection, table: TableProgram, at: Indices) -> None:

@@ -8,13 +8,14 @@ batch and the watermark before it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from stream_workers import fates
+from stream_workers import fates, tombstones
 from stream_workers.batch import Batch, Offsets, no_offsets
 from topology import duck
 from topology.program import Part, PipelineProgram, TableProgram
@@ -85,7 +86,8 @@ class Router:
     def route(self, batch: Batch, watermarks: Mapping[str, int | None], forced: Forced) -> dict[str, Routed]:
         """Fates, dead letters and rows of the tables in `watermarks` (their watermark before the batch)."""
         tables = [(k, t) for k, t in enumerate(self._program.tables) if t.version_id in watermarks]
-        if batch.frame is None or batch.frame.num_rows == 0:
+        deleting = any(t.nulls_sql for _, t in tables) and tombstones.without_value(batch)
+        if batch.frame is None or (batch.frame.num_rows == 0 and not deleting):
             undecodable = _undecodable(batch)
             return {t.version_id: _nothing(batch, watermarks[t.version_id], undecodable) for _, t in tables}
         if None in forced.refused:
@@ -114,7 +116,9 @@ class Router:
         forced: Forced,
     ) -> Routed:
         lifted = _largest(watermark, counts["max_valid_event"], *(m.event_time for m in batch.markers))
+        nulls = tombstones.take(self._duck, table, batch, watermark)
         taken = fates.take(self._duck, table, batch, counts, watermark, lifted)
+        taken = replace(taken, applied=taken.applied + sum(reason is None for reason in nulls.values()))
         refused = forced.of(table.version_id)
         if refused is not None and taken.applied:
             refusals, taken = [*refusals, Refusal(0, *refused)], fates.Taken(0, None, None)
@@ -123,7 +127,7 @@ class Router:
             applied=taken.applied,
             filtered=counts[f"t{k}_filtered"] or 0,
             control=len(batch.markers),
-            refusals=tuple(sorted((*_undecodable(batch), *refusals), key=lambda r: r.index)),
+            refusals=tuple(sorted((*_undecodable(batch, nulls), *refusals), key=lambda r: r.index)),
             late_applied=taken.late_applied,
             watermark=lifted,
             ended=_ended(batch),
@@ -158,8 +162,10 @@ class Router:
         return row
 
 
-def _undecodable(batch: Batch) -> tuple[Refusal, ...]:
-    return tuple(Refusal(f.index, f.reason, f.detail) for f in batch.failures)
+def _undecodable(batch: Batch, nulls: Mapping[int, str | None] = MappingProxyType({})) -> tuple[Refusal, ...]:
+    """What could not be decoded; `nulls`: why a record without value deletes nothing, None where it does."""
+    reasons = ((failure, nulls.get(failure.index, failure.reason)) for failure in batch.failures)
+    return tuple(Refusal(failure.index, reason, failure.detail) for failure, reason in reasons if reason is not None)
 
 
 def _nothing(batch: Batch, watermark: int | None, refusals: tuple[Refusal, ...]) -> Routed:

@@ -118,6 +118,17 @@ MUTANTS = (
         f"{_WORKERS}/derive/test_markers.py::test_a_partition_without_a_marker_holds_them_back",
     ),
     Mutant(
+        "tombstone-resurrected",
+        (
+            (
+                "topology/latest_compile.py",
+                '"(excluded._event_time, excluded._offset) > (t._event_time, t._offset)"',
+                '"t._deleted OR (excluded._event_time, excluded._offset) > (t._event_time, t._offset)"',
+            ),
+        ),
+        "tests/operators/test_latest.py::test_equals_the_batch_query",
+    ),
+    Mutant(
         "failing-rows-lost",
         (("orchestration/quality_rows.py", "for row in found])", "for row in found[1:]])"),),
         "tests/orchestration/test_quality.py::test_a_negative_amount_let_through_is_shown_with_its_key_and_offsets",

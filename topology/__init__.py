@@ -6,6 +6,7 @@ from topology.aggregate import Aggregate
 from topology.archive import Archive
 from topology.derived import Derived
 from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
+from topology.latest import Latest
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
 from topology.view import Rolling, TopK, View
@@ -25,6 +26,7 @@ __all__ = [
     "Holds",
     "Hopping",
     "InSet",
+    "Latest",
     "NotNull",
     "Rolling",
     "TopK",

@@ -18,6 +18,7 @@ from topology.aggregate import Aggregate
 from topology.duck import quoted, text
 from topology.expect import Between, Bound, Expect, Expectation, Holds, InSet, NotNull, Unique
 from topology.expression import relation
+from topology.latest import Latest
 from topology.program import Column, TableProgram
 from topology.stored import stored_rows, table_key
 
@@ -54,7 +55,7 @@ def compile_expects(
     found: dict[str, tuple[Expected, ...]] = {}
     joined: dict[str, str] = {}
     for place, expect in declared:
-        name = expect.table.name if isinstance(expect.table, Aggregate) else repr(expect.table)
+        name = expect.table.name if isinstance(expect.table, Aggregate | Latest) else repr(expect.table)
         program = tables.get(name)
         if program is None or program.table is not expect.table:
             raise DeclarationError(
@@ -204,6 +205,9 @@ class _Checker:
             raise DeclarationError(f"{where}: Unique needs columns, each once; as in Unique({self._named()})")
         named = {"windowStart" if name == "windowEnd" else name for name in columns}
         stored = named >= set(self._key)
+        table = self._program.table
+        if stored and isinstance(table, Latest) and table.history:
+            raise DeclarationError(f"{where}: a history has every version of {', '.join(self._key)}; leave it out")
         if stored:
             self._check_stored(rule, where)
         names = ", ".join(map(quoted, columns))

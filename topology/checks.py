@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import re
 import zoneinfo
+from collections.abc import Collection, Sequence
 
 from headrace.errors import DeclarationError
 from schemas.avro import AvroSchema, did_you_mean, load
@@ -24,7 +25,7 @@ _POSTGRES_NAME = 63
 _VERSION_SUFFIX = len("__") + 12 + len("__part")  # of the table's state tables
 _STATE_SUFFIXES = ("__sum", "__count", "__squares", "__time", "__offset")
 _TABLE_COLUMNS = {"shard", "gen", "window_start", "window_end", "windowstart", "windowend"}
-_FRAME_COLUMN = re.compile(r"(?i)_i|_ts|_offset|_event_time|_topic_reason|_x\d+")
+_FRAME_COLUMN = re.compile(r"(?i)_i|_ts|_offset|_deleted|_event_time|_topic_reason|_x\d+")
 KEY_TYPES = {**PLAIN, "BOOLEAN": "boolean"}
 _TIME_KINDS = {
     "iso8601": {"string"},
@@ -143,19 +144,14 @@ def _check_zone_name(zone: str, place: str) -> None:
 def check_table(table: Aggregate, topic: Topic, schema: AvroSchema, place: str) -> None:
     """Everything of a table but its SQL texts."""
     where = f"{place}: {table.name}"
-    _check_name(table.name, "table", where)
+    check_table_name(table.name, where)
     if not table.by and table.window is None:
         raise DeclarationError(f"{where}.by: one row for all records is no table; name a group column or add a window")
     if not table.measures:
         raise DeclarationError(f'{where}.measures: there is none; add one, such as "records": "count(*)"')
     for name in table.by:
-        check_key(name, table, topic, schema, f"{where}.by")
-    names = [*table.by, *table.measures]
-    for name in names:
-        if len([other for other in names if other.lower() == name.lower()]) > 1:
-            raise DeclarationError(f'{where}: column "{name}" is there twice; rename one')
-        if name.lower() in _TABLE_COLUMNS:
-            raise DeclarationError(f'{where}: column name "{name}" is reserved; rename it')
+        check_key(name, topic, schema, f"{where}.by")
+    check_column_names([*table.by, *table.measures], _TABLE_COLUMNS, where)
     for name in table.measures:
         limit = _POSTGRES_NAME - max(map(len, _STATE_SUFFIXES))
         if not _NAME.fullmatch(name) or len(name) > limit or name.endswith(_STATE_SUFFIXES):
@@ -166,6 +162,11 @@ def check_table(table: Aggregate, topic: Topic, schema: AvroSchema, place: str) 
     bound(table.fresh_within, f"{where}.fresh_within")
     bound(table.max_lag, f"{where}.max_lag")
     _check_window(table, topic, where)
+
+
+def check_table_name(name: str, where: str) -> None:
+    """A name that view, state tables and versions of a table can have."""
+    _check_name(name, "table", where)
 
 
 def _check_name(name: str, what: str, where: str) -> None:
@@ -184,11 +185,20 @@ def check_view_name(name: str, where: str, what: str = "view") -> None:
 
 
 def check_column_name(name: str, where: str) -> None:
-    """The name of a column that a view adds to those of its table."""
+    """The name of a column that a declaration makes."""
     if not _NAME.fullmatch(name) or len(name) > _POSTGRES_NAME:
         raise DeclarationError(
             f'{where}: name "{name}" does not fit; a letter, then letters, digits and "_", {_POSTGRES_NAME} at most'
         )
+
+
+def check_column_names(names: Sequence[str], reserved: Collection[str], where: str) -> None:
+    """Columns of a view: each there once, none that the state table has for itself."""
+    for name in names:
+        if len([other for other in names if other.lower() == name.lower()]) > 1:
+            raise DeclarationError(f'{where}: column "{name}" is there twice; rename one')
+        if name.lower() in reserved:
+            raise DeclarationError(f'{where}: column name "{name}" is reserved; rename it')
 
 
 def bound(text: str, place: str) -> None:
@@ -197,12 +207,17 @@ def bound(text: str, place: str) -> None:
         raise DeclarationError(f'{place}: "{text}" is less than a second; ticks come every 5 s, give it more')
 
 
-def check_key(name: str, table: Aggregate, topic: Topic, schema: AvroSchema, place: str) -> None:
+def check_key(name: str, topic: Topic, schema: AvroSchema, place: str) -> None:
     """A group column: it exists, and equal values of it are equal bytes."""
     _check_column(name, schema, topic.shape_name, place)
     kind = schema.by_name[name].kind
     if kind in {"float", "double", "bytes"}:
         raise DeclarationError(f'{place}: column "{name}" is {kind}, which makes no groups; use a text, number or date')
+
+
+def key_type(duck_type: str) -> str:
+    """The Postgres type of a group column."""
+    return KEY_TYPES.get(duck_type) or duck_type.replace("DECIMAL", "numeric")
 
 
 def _check_window(table: Aggregate, topic: Topic, where: str) -> None:

@@ -19,7 +19,10 @@ from topology.derived_compile import compile_derived, source_rules
 from topology.duck import quoted, version
 from topology.expression import Expression, Measure, measure
 from topology.keeping import keep
-from topology.program import Column, Part, PipelineProgram, TableProgram, ViewProgram
+from topology.latest import Latest
+from topology.latest_compile import check as check_latest
+from topology.latest_compile import compile_latest
+from topology.program import Column, Declared, Part, PipelineProgram, TableProgram, ViewProgram
 from topology.spread import SPREADS
 from topology.state import Kept, State
 from topology.topic import Topic
@@ -33,7 +36,7 @@ _LAYOUT = 1  # of state tables; part of every table's version
 def compile_pipeline(
     name: str,
     topic: Topic,
-    tables: Sequence[Aggregate | Derived | Archive | View],
+    tables: Sequence[Declared | View],
     *,
     place: str,
     places: Mapping[str, str] | None = None,
@@ -50,6 +53,8 @@ def compile_pipeline(
         where = (places or {}).get(table.name, place)
         if isinstance(table, Derived):
             compiler.derive(table, where)
+        elif isinstance(table, Latest):
+            compiler.keep_newest(table, where)
         elif isinstance(table, Archive):
             compiler.archive(table, where)
         elif isinstance(table, View):
@@ -104,6 +109,14 @@ class _Compiler:
         check_derived(derived, place)
         rules = source_rules(self._topic, self._require, self._max_ahead, self._not_before)
         found, program = compile_derived(derived, self._schema, f"t{len(self._tables)}_", self, rules, place)
+        self._routes.append(found)
+        self._tables.append(program)
+
+    def keep_newest(self, latest: Latest, place: str) -> None:
+        """Check and compile one table of newest rows."""
+        check_latest(latest, self._topic, self._schema, place)
+        rules = source_rules(self._topic, self._require, self._max_ahead, self._not_before)
+        found, program = compile_latest(latest, self._schema, f"t{len(self._tables)}_", self, rules, place)
         self._routes.append(found)
         self._tables.append(program)
 
@@ -225,11 +238,7 @@ class _Compiler:
         where: int | None,
     ) -> route.TableRoute:
         free = [column.name for column in key if self._schema.by_name[column.name].kind == "string"]
-        limit = route.KEY_BYTES // max(1, len(free))
-        texts = [
-            route.TextCheck(quoted(name), f"nul_in_key:{name}", f"key_too_long:{name}", limit, key=name)
-            for name in free
-        ]
+        texts = route.key_checks(free)
         used = [(name, tried) for name, (_, tried) in measures.items() if tried is not None]
         for (name, (_, tried)), one in zip(measures.items(), kept, strict=True):
             if tried is not None and one.view.duck_type == "VARCHAR":
@@ -246,8 +255,7 @@ class _Compiler:
 
     def _key(self, name: str) -> Column:
         duck_type = self._types.columns[name]
-        pg_type = checks.KEY_TYPES.get(duck_type) or duck_type.replace("DECIMAL", "numeric")
-        return Column(name, duck_type, pg_type)
+        return Column(name, duck_type, checks.key_type(duck_type))
 
     def _condition(self, text: str, place: str) -> Expression:
         return condition(text, self._schema, self._topic.shape_name, self._types, place)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from topology.aggregate import Aggregate
+from topology.latest import Latest
 
 Bound = int | float | date  # a datetime is a date too
 Value = str | int | float | bool
@@ -73,6 +74,6 @@ class Expect:
     critical: a failure is an error and blocks what is downstream in Dagster. warning: a failure warns.
     """
 
-    table: Aggregate
+    table: Aggregate | Latest
     critical: Mapping[str, Expectation] = field(default_factory=dict)
     warning: Mapping[str, Expectation] = field(default_factory=dict)

@@ -6,7 +6,8 @@ In DuckDB, per batch of one shard, on one connection (`topology.duck.connect`):
    record in the batch), `_ts` BIGINT (Kafka timestamp, milliseconds) and `_offset` BIGINT;
 2. `route_sql` makes `routed`, one row per row of `frame` in the same order, with each record's fate;
 3. `counts_sql` counts the fates, `reasons_sql` names the dead letters when there are any;
-4. `rows_sql` of each part of each table reads `frame` and `routed` side by side: leave `frame` as it is until then.
+4. for tables with `nulls_sql`, register the records without value as `nulls` (see `topology.latest_compile`);
+5. `rows_sql` of each part of each table reads `frame` and `routed` side by side: leave `frame` as it is until then.
 
 In Postgres, per transaction and part: `stage_ddl`, `copy_sql` (the part's rows as CSV), the statements of `merge_sql`.
 """
@@ -23,12 +24,14 @@ from topology.aggregate import Aggregate
 from topology.archive import Archive
 from topology.derived import Derived
 from topology.duration import micros
+from topology.latest import Latest
 from topology.topic import Topic
 from topology.view import View
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Declared = Aggregate | Latest | Derived | Archive
 Merge = Literal["add", "least", "greatest", "first", "last"]
 
 
@@ -76,10 +79,11 @@ class TableProgram:
     first has the table's keys; its rows say which windows a batch touches; a derived topic has one, whose rows are its
     records. columns: of the view, in order. lineage:
     source columns of each column of the view. definition: what the version is made of. drops_late: whether a record
-    with `final_sql` at or below its partition's watermark is late and not applied.
+    with `final_sql` at or below its partition's watermark is late and not applied. nulls_sql: why a record without
+    value deletes no row, in tables in which some do.
     """
 
-    table: Aggregate | Derived | Archive
+    table: Declared
     prefix: str
     version: str
     parts: tuple[Part, ...]
@@ -93,6 +97,7 @@ class TableProgram:
     lineage: Mapping[str, tuple[str, ...]] = field(compare=False)
     definition: Mapping[str, Any] = field(compare=False)
     drops_late: bool = False
+    nulls_sql: str | None = None
 
     @property
     def name(self) -> str:

@@ -29,6 +29,12 @@ class TextCheck:
     key: str | None = None
 
 
+def key_checks(names: Sequence[str]) -> list[TextCheck]:
+    """What must hold for the free texts of a table's key, which share an entry of an index."""
+    limit = KEY_BYTES // max(1, len(names))
+    return [TextCheck(quoted(name), f"nul_in_key:{name}", f"key_too_long:{name}", limit, key=name) for name in names]
+
+
 @dataclass(frozen=True)
 class TableRoute:
     """What decides a record's fate in one table. measures: each measure's name and the index of its expression.

@@ -107,6 +107,8 @@ def _rolling(view: Rolling, program: TableProgram, where: str) -> ViewProgram:
 
 
 def _top(view: TopK, program: TableProgram, where: str) -> ViewProgram:
+    if not isinstance(program.table, Aggregate):
+        raise DeclarationError(f"{where}.table: {program.name} has no groups to rank; name an Aggregate")
     if view.k < 1:
         raise DeclarationError(f"{where}.k: {view.k} is too few; ask for 1 row or more")
     _column(view.by, program, f"{where}.by")

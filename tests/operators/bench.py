@@ -3,11 +3,12 @@ real Postgres. Crashes at any step, and claims in between, are part of the play.
 
     bench = Bench(db, topic, [table])
     bench.send(0, {...}); bench.mark(0, micros)       # append to a partition's log
+    bench.delete(0, b"c1")                            # a record without value
     bench.play(random.Random(7))                      # random cuts, crashes and restarts until everything is consumed
     bench.correct(0, 7, {...})                        # replay the dead letter at offset 7, edited
     bench.decide(0)                                   # as the shard's owner, what is due
     bench.rows("table")                               # what people read
-    bench.duck()                                      # DuckDB with the log as table `log`, for an evaluation by hand
+    bench.duck()                                      # DuckDB with the log, for an evaluation by hand
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from psycopg.rows import dict_row
 from headrace.failpoint import Failpoints
 from ledger import Connection, corrections, shards, table_versions, workers
 from ledger.corrections import Wish
+from schemas.codec import Failure
 from schemas.json_codec import JsonDecoder
 from stream_workers.batch import Batch, Envelope, Marker
 from stream_workers.committing import commit
@@ -58,12 +60,13 @@ class _Crashing(Failpoints):
 
 @dataclass(frozen=True)
 class Entry:
-    """A record of the log, or (value None) an end-of-input marker with its event time in microseconds."""
+    """A record of the log; without value it is a deletion of `key`, or an end-of-input marker (microseconds)."""
 
     offset: int
     value: Mapping[str, Any] | None
     kafka_millis: int
     marker: int | None = None
+    key: bytes | None = None
 
 
 @dataclass
@@ -98,14 +101,25 @@ class Bench:
         """Append an end-of-input marker; `event_time` in microseconds."""
         return self._append(partition, None, kafka_millis, event_time)
 
+    def delete(self, partition: int, key: bytes | None, kafka_millis: int = 4_000_000_000_000) -> int:
+        """Append a record without value."""
+        return self._append(partition, None, kafka_millis, None, key)
+
     def skip(self, partition: int) -> None:
         """An offset that Kafka never delivers, such as a transaction's marker. Needs a record after it."""
         self._gaps[partition] = self._gaps.get(partition, 0) + 1
 
-    def _append(self, partition: int, value: Mapping[str, Any] | None, kafka_millis: int, marker: int | None) -> int:
+    def _append(
+        self,
+        partition: int,
+        value: Mapping[str, Any] | None,
+        kafka_millis: int,
+        marker: int | None,
+        key: bytes | None = None,
+    ) -> int:
         log = self.logs[partition]
         offset = (log[-1].offset + 1 if log else 0) + self._gaps.pop(partition, 0)
-        log.append(Entry(offset, value, kafka_millis, marker))
+        log.append(Entry(offset, value, kafka_millis, marker, key))
         return offset
 
     def end(self, partition: int) -> int:
@@ -113,7 +127,10 @@ class Bench:
         return self.logs[partition][-1].offset + 1 if self.logs[partition] else 0
 
     def duck(self) -> duckdb.DuckDBPyConnection:
-        """DuckDB with the data records as table `log`: the topic's columns, `partition`, `offset`, `kafka_millis`."""
+        """DuckDB with the data records as table `log`: the topic's columns, `partition`, `offset`, `kafka_millis`.
+
+        Records without value are table `nulls`: `partition`, `offset`, `key`, and `marker`, event time of a marker.
+        """
         found = duckdb.connect()
         found.execute("set TimeZone = 'UTC'")
         rows = [(p, e) for p, log in self.logs.items() for e in log if e.value is not None]
@@ -126,6 +143,9 @@ class Bench:
         columns["kafka_millis"] = pa.array([e.kafka_millis for _, e in rows], pa.int64())
         found.register("arrow_log", pa.table(columns))
         found.execute("create table log as select * from arrow_log")
+        found.execute('create table nulls (partition bigint, "offset" bigint, key blob, marker bigint)')
+        for partition, entry in ((p, e) for p, log in self.logs.items() for e in log if e.value is None):
+            found.execute("insert into nulls values (?, ?, ?, ?)", [partition, entry.offset, entry.key, entry.marker])
         return found
 
     # -- the worker
@@ -242,9 +262,14 @@ class Bench:
             payloads=[None if entry.value is None else _payload(entry.value) for entry in entries],
             offsets=offsets,
             timestamps=stamps,
-            envelope=lambda _i: Envelope(None, {}),
-            markers=tuple(Marker(i, entry.marker) for i, entry in enumerate(entries) if entry.value is None),
+            envelope=lambda i: Envelope(entries[i].key, {}),
+            markers=tuple(Marker(i, entry.marker) for i, entry in enumerate(entries) if entry.marker is not None),
             frame=pa.RecordBatch.from_arrays([*columns, *own], names=names),
+            failures=tuple(
+                Failure(i, "empty_value", "null")
+                for i, entry in enumerate(entries)
+                if entry.value is None and entry.marker is None
+            ),
         )
 
     # -- what is asked

@@ -9,7 +9,7 @@ import pytest
 
 from headrace.errors import DeclarationError
 from tests.topology.declare import ORDERS, PER_CUSTOMER, PER_PRODUCT
-from topology import Hopping, Rolling, TopK, Tumbling, View, compile_pipeline
+from topology import Hopping, Latest, Rolling, TopK, Tumbling, View, compile_pipeline
 
 HOPPING = replace(PER_PRODUCT, name="hopping", window=Hopping("10 minutes", every="1 minute"))
 PER_DAY = replace(PER_PRODUCT, name="per_day", window=Tumbling("1 day", zone="Europe/Berlin"))
@@ -72,3 +72,10 @@ def test_a_table_with_a_rank_of_its_own_is_not_ranked() -> None:
     ranked = replace(PER_PRODUCT, measures={"rank": "count(*)"})
     with pytest.raises(DeclarationError, match=r'best\.table: column "rank" is there twice; rename one'):
         compile_pipeline("orders", ORDERS, [ranked, TopK("best", ranked, 3, "rank")], place="assets/orders.py")
+
+
+def test_newest_rows_are_not_ranked() -> None:
+    newest = Latest("newest", ORDERS, by=["customerId"], columns=["quantity"])
+    view = TopK("best", newest, 3, "quantity")  # type: ignore[arg-type]
+    with pytest.raises(DeclarationError, match=r"best\.table: newest has no groups to rank; name an Aggregate"):
+        compile_pipeline("orders", ORDERS, [newest, view], place="assets/orders.py")

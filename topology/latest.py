@@ -1,0 +1,44 @@
+"""Tables of the newest row of each key, and of all its versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from topology.topic import Topic
+
+
+@dataclass(frozen=True)
+class Latest:
+    """A table with the newest row of each key, by event time, then partition, then offset.
+
+    by: key columns. columns: SQL text over the record by column name, or names of the record's fields. where: SQL
+    condition; records for which it is not TRUE are counted `filtered` and are no versions. history: keep every version,
+    with `valid_from` and `valid_to`. Where `by` is the topic's key, a record without value deletes the row of its
+    record key, at the watermark that its partition had before it; elsewhere it is a dead letter.
+    """
+
+    name: str
+    source: Topic
+    by: Sequence[str]
+    columns: Mapping[str, str] | Sequence[str]
+    where: str | None = None
+    history: bool = False
+    fresh_within: str = "15 minutes"
+    max_lag: str = "1 minute"
+    description: str = ""
+    owners: tuple[str, ...] = field(default=())
+
+    # -- as other tables have them
+
+    @property
+    def measures(self) -> Mapping[str, str]:
+        """The text of each column."""
+        if isinstance(self.columns, Mapping):
+            return self.columns
+        return {name: f'"{name}"' for name in self.columns}
+
+    @property
+    def window(self) -> None:
+        """It has no windows."""
+        return
