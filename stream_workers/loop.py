@@ -37,10 +37,11 @@ from stream_workers.heartbeat import End
 from stream_workers.log import LogAdmin
 from stream_workers.meter import Meter
 from stream_workers.opening import ShardState, TableState, open_shard
+from stream_workers.owned import Owned, readers
 from stream_workers.prefetch import Fetched, Prefetch
 from stream_workers.routing import Forced, Poison, Routed, Router
 from stream_workers.source import Source
-from stream_workers.steps import Step
+from stream_workers.steps import CatchUpStep, Step
 from stream_workers.versions import register
 from stream_workers.watch import Watch
 from topology.program import PipelineProgram
@@ -50,16 +51,6 @@ log = logging.getLogger(__name__)
 _TEND_SECONDS = 0.5
 _BLOCKED_SECONDS = 5.0  # a shard that needs a person is looked at again this often
 _BACKOFF_SECONDS = (0.1, 5.0)
-
-
-@dataclass
-class Owned:
-    """A shard that this worker reads."""
-
-    state: ShardState
-    source: Source
-    topic_id: str
-    waiting_since: float | None = None
 
 
 @dataclass
@@ -114,14 +105,14 @@ class Loop:
 
     def _step(self, db: Connection, claims: Claims, fetched: Fetched) -> None:
         owned = self._owned.get(fetched.source.shard)
-        if owned is None or owned.source is not fetched.source:
-            return  # prefetched for an earlier claim of the shard
+        if owned is None or fetched.source not in owned.readers:
+            return  # prefetched for an earlier claim of the shard, or for tables that have joined others
         with self._guarded(db, claims, owned.state.shard):
             if fetched.error is not None:
                 raise fetched.error
             if fetched.batch is not None:
                 self.failpoints.hit(Step.POLLED)
-                self._advance(db, owned, fetched.batch)
+                self._advance(db, owned, fetched.source, fetched.batch)
 
     @contextmanager
     def _guarded(self, db: Connection, claims: Claims, shard: int) -> Iterator[None]:
@@ -136,20 +127,22 @@ class Loop:
         except Exception as error:
             self._trouble(db, shard, error)
 
-    def _advance(self, db: Connection, owned: Owned, batch: Batch) -> None:
-        """Give the batch to the tables that stand at or before its offsets; one decode serves all that are level."""
+    def _advance(self, db: Connection, owned: Owned, source: Source, batch: Batch) -> None:
+        """Give the batch to the tables of its source, up to where they reach others, which have had the rest of it."""
         state = owned.state
         start = batch.from_offset
-        while start < batch.to_offset:
-            behind = {v: t for v, t in state.tables.items() if t.next_offset <= start}
-            ahead = [edge for edge in state.edges() if edge > start]
-            stop = min([batch.to_offset, *ahead])
-            self._settle(db, owned, batch.cut(start, stop), sorted(behind), Forced())
+        while start < batch.to_offset and source in owned.readers:
+            stop = min([batch.to_offset, *(edge for edge in state.edges() if edge > start)])
+            self._settle(db, owned, batch.cut(start, stop), owned.readers[source], Forced())
             start = stop
-        self.prefetch.committed(owned.source, state.kept_offset)
+            if owned.join(source):
+                self.failpoints.hit(CatchUpStep.JOINED)
+                self.prefetch.drop(source, ours=False)
+        self.prefetch.committed(owned.front, state.kept_offset)
         self.failpoints.hit(Step.OFFSETS_NOTED)
         waiting = batch.timestamps[-1] / 1000 if batch.records and not batch.level else None
-        owned.waiting_since = waiting
+        if source not in owned.readers or owned.at(source) == state.next_offset:  # else others wait for longer
+            owned.waiting_since = waiting
         self.meter.add(batch.records, self.clock.monotonic())
         self._waiting.pop(state.shard, None)
 
@@ -223,23 +216,18 @@ class Loop:
             register(db, self.program)  # a rebuild has dropped what the start of the process made
             state, topic_id = self._claim(db, shard)
             self.failpoints.hit(Step.CLAIMED)
-            source = Source(
-                self.settings,
-                self.program.name,
-                shard,
-                state.topic,
-                shard,
-                state.next_offset,
-                state.leader_epoch,
-                state.born,
+            where = (self.settings, self.program.name, shard, state.topic, shard)
+            owned = Owned(
+                state, topic_id, readers(state, lambda offset, epoch: Source(*where, offset, epoch, state.born))
             )
         except (psycopg.OperationalError, psycopg.InterfaceError):
             raise
         except Exception as error:
             self._trouble(db, shard, error)
             return
-        self._owned[shard] = Owned(state, source, topic_id)
-        self.prefetch.add(source)
+        self._owned[shard] = owned
+        for source in owned.readers:
+            self.prefetch.add(source)
         shards.note(db, sorted(state.tables), shard, None)
         self.last_error = None
         log.info("reading %s", fields(topic=state.topic, shard=shard, offset=state.next_offset))
@@ -267,7 +255,9 @@ class Loop:
     def _drop(self, shard: int, *, ours: bool = True) -> None:
         owned = self._owned.pop(shard, None)
         if owned is not None:
-            self.prefetch.drop(owned.source, ours=ours)
+            front = owned.front
+            for source in owned.readers:
+                self.prefetch.drop(source, ours=ours and source is front)
 
     def _lose(self, claims: Claims, shard: int) -> None:
         """The shard has another epoch by now: forget it; the lease, if it is still ours, runs out."""

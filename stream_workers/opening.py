@@ -53,11 +53,6 @@ class ShardState:
         """Offsets at which a batch is cut, because something else is true before than after."""
         return [table.next_offset for table in self.tables.values()]
 
-    @property
-    def leader_epoch(self) -> int:
-        """Leader epoch of the last consumed record, which lets Kafka find a truncated log."""
-        return min(self.tables.values(), key=lambda table: table.next_offset).leader_epoch
-
 
 def open_shard(
     db: Connection, kafka: LogAdmin, program: PipelineProgram, shard: int, worker: str

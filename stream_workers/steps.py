@@ -31,3 +31,9 @@ class CorrectionStep(Enum):
     DECIDED = "correction_decided"
     COMMITTED = "correction_committed"
     ADOPTED = "correction_adopted"
+
+
+class CatchUpStep(Enum):
+    """Where a table that was behind goes on with the others."""
+
+    JOINED = "catch_up_joined"

@@ -71,6 +71,11 @@ MUTANTS = (
         "tests/operators/test_archive.py::test_each_record_is_in_one_file_whatever_crashes",
     ),
     Mutant(
+        "added-table-joins-early",
+        (("stream_workers/owned.py", "self.at(other) == self.at(source)", "self.at(other) >= self.at(source)"),),
+        f"{_WORKERS}/test_added.py::test_the_others_go_on_while_it_catches_up",
+    ),
+    Mutant(
         "compaction-loses-a-file",
         (("stream_workers/archive/compaction.py", "for file in group]", "for file in group[1:]]"),),
         "tests/operators/test_archive.py::test_each_record_is_in_one_file_whatever_crashes",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from topology import Aggregate, Derived, EventTime, FileSource, Hopping, Topic, Tumbling
+from topology import Aggregate, Archive, Derived, EventTime, FileSource, Hopping, Topic, Tumbling
 from topology.window import Window
 
 RECORDS = int(os.environ.get("HEADRACE_BENCH_RECORDS") or 10_000_000)
@@ -69,6 +69,11 @@ by_product = Derived(
     },
     description="Orders by product.",
 )
+
+archived = _topic("archived", 4, "bench-archived", FEW)
+
+# The last records of a partition wait for `roll_after`: as short as it may be next to a run of some seconds.
+lake = Archive("bench_lake", source=archived, roll_size="32 MB", roll_after="2 seconds", description="Orders as files.")
 
 orders_csv = FileSource(
     "orders_csv", topic=ingested, path=f"orders-{ROWS}.csv", format="csv", description="A large export of a shop."

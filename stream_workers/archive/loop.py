@@ -97,7 +97,7 @@ class ArchiveLoop(Loop):
                 last = stopping and held.move is not None and held.intended is None
                 if last or self._due(version, held):
                     state.tables[version] = self._cut(db, state, version)
-                    self.prefetch.committed(owned.source, state.kept_offset)
+                    self.prefetch.committed(owned.front, state.kept_offset)
 
     def _correct(self, db: Connection, claims: Claims) -> None:
         """A lake takes no corrections: it is the log as it was."""

@@ -78,27 +78,3 @@ def test_poison_is_found_by_halving_and_its_neighbours_are_applied(rig: Rig, see
         rig.query("select sum(dead_lettered), sum(applied + filtered) from ledger.positions group by table_version")
         == [(poison, 1000 + fitting)] * 2
     )
-
-
-def test_a_table_added_to_a_pipeline_catches_up_and_leaves_the_others_alone(rig: Rig, seed: int) -> None:
-    rig.produce(seed, 3000, ["negative", "truncated"])
-    worker = rig.start()
-    rig.wait(rig.level)
-    rig.stop(worker)
-    rig.produce(seed + 1, 1000)
-    rig.start(TEST_TABLE_ADDED="1", HEADRACE_BATCH_RECORDS="250")
-    rig.wait(lambda: rig.query("select count(*)::int from ledger.positions") == [(12,)] and _all_level(rig))
-    rows = rig.query('select status, sum("orders")::int, sum("quantity")::int from orders_per_status group by 1')
-    expected: dict[str, tuple[int, int]] = {}
-    for order in rig.sent.good:
-        count, quantity = expected.get(order["status"], (0, 0))
-        expected[order["status"]] = (count + 1, quantity + order["quantity"])
-    assert {status: (count, quantity) for status, count, quantity in rows} == expected
-    rig.query("delete from ledger.shards where table_version like 'orders_per_status@%%' returning 1")
-    rig.verify_tables()
-    rig.verify_identities()
-
-
-def _all_level(rig: Rig) -> bool:
-    ends = rig.ends()
-    return all(offset == ends[p] for p, offset in rig.query("select partition, next_offset from ledger.positions"))
