@@ -80,9 +80,11 @@ def accept(name: str, as_json: bool) -> None:
     from headrace.settings import settings
     from stream_workers import remedy
     from stream_workers.derive import remedy as derived
+    from stream_workers.emit import remedy as emitted
 
     program = _find(name)
     at = derived.accept(program, settings()) if program.derives else remedy.accept(program, settings())
+    emitted.accept(program, settings())
     if as_json:
         show_json({"pipeline": name, "offsets": at})
     else:

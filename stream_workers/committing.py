@@ -92,27 +92,37 @@ def move_of(batch: Batch, table: TableState, found: Routed) -> transaction.Advan
 
 
 def merge(db: Connection, failpoints: Failpoints, program: TableProgram, shard: int, found: Routed) -> None:
-    """Merge what was applied into the table's state, inside the caller's transaction; `Poison` as `commit`."""
+    """Merge what was applied into the table's state, inside the caller's transaction; `Poison` as `commit`.
+
+    The closer of a table that emits learns in the same transaction which of its rows were changed late.
+    """
     for part, rows in zip(program.parts, found.rows, strict=bool(found.rows)):
         if rows.num_rows:
             _merge(db, failpoints, program, part, shard, rows)
+    if program.final and found.changed is not None:
+        with db.cursor() as cursor, cursor.copy(program.final.late_copy_sql.encode()) as copy:
+            copy.write(_csv(found.changed))
 
 
 def _merge(
     db: Connection, failpoints: Failpoints, program: TableProgram, part: Part, shard: int, rows: pa.Table
 ) -> None:
-    text = io.BytesIO()
-    arrow_csv.write_csv(rows, text, _NO_HEADER)
     try:
         with db.cursor() as cursor:
             cursor.execute(part.stage_ddl.encode())
             with cursor.copy(part.copy_sql.encode()) as copy:
-                copy.write(text.getbuffer())
+                copy.write(_csv(rows))
             failpoints.hit(Step.STAGED)
             for statement in part.merge_sql:
                 cursor.execute(statement.encode(), {"shard": shard, "version_id": program.version_id})
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         raise Poison(program.version_id, f"rejected:{error.sqlstate}", error.diag.message_primary or "") from error
+
+
+def _csv(rows: pa.Table) -> memoryview:
+    text = io.BytesIO()
+    arrow_csv.write_csv(rows, text, _NO_HEADER)
+    return text.getbuffer()
 
 
 def letters(batch: Batch, routed: Mapping[str, Routed]) -> list[DeadLetter]:
