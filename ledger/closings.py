@@ -7,6 +7,7 @@ can write. Moments are microseconds since 1970.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 
@@ -52,6 +53,49 @@ class Input:
     watermark: int | None
     ended: int | None
     moved: int
+
+
+@dataclass(frozen=True)
+class Finals:
+    """How far a table's rows are final and published. silent: partitions that have shown no event time at all.
+
+    slowest: the partition that is least far, watermark: how far it is, furthest: how far the others are. ended: whether
+    every partition ends in an end-of-input marker.
+    """
+
+    pipeline: str
+    table: str
+    closed_through: int | None
+    outbox_seq: int
+    published_seq: int
+    error: str | None
+    silent: list[int]
+    slowest: int | None
+    watermark: int | None
+    furthest: int | None
+    ended: bool
+
+    @property
+    def unpublished(self) -> int:
+        """Records that wait for Kafka."""
+        return self.outbox_seq - self.published_seq
+
+    @property
+    def waits_for(self) -> str | None:
+        """What holds rows back, None for nothing."""
+        if self.silent:
+            names = f"partition{'s' if len(self.silent) > 1 else ''} {', '.join(map(str, self.silent))}"
+            return f"Final waits for {names}: no event time has come from there, and no end-of-input marker"
+        if self.ended or self.watermark is None or self.watermark == self.furthest:
+            return None
+        return f"Final waits for partition {self.slowest}, which has come to {shown(self.watermark)}"
+
+
+def shown(micros: int | None) -> str:
+    """A moment for people."""
+    if micros is None:
+        return "none"
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def claim(db: Connection, table_version: str, worker: str) -> Claim:

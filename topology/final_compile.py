@@ -118,7 +118,7 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
         late_rows_sql=_late_rows_sql(of),
         late_copy_sql=f"COPY {late} ({', '.join(panes)}) FROM STDIN (FORMAT csv)",
         bound_sql=_escaped(
-            f'SELECT {ends} FROM {state} AS s\nWHERE s.window_start > %(after)s::timestamptz - {span} AND {ends} > '
+            f"SELECT {ends} FROM {state} AS s\nWHERE s.window_start > %(after)s::timestamptz - {span} AND {ends} > "
             f"%(after)s::timestamptz\nORDER BY s.window_start OFFSET {max(1, _AT_ONCE // hops)} LIMIT 1"
         ),
         stage_ddl=_stage_ddl(emitting, of),
@@ -138,7 +138,7 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
         ),
         keep_sql=(
             f"INSERT INTO {last} AS l ({', '.join(panes)}, revision, digest)\n"
-            f'SELECT {", ".join([*names, quoted("windowStart")])}, revision, _digest FROM {emitting}\n'
+            f"SELECT {', '.join([*names, quoted('windowStart')])}, revision, _digest FROM {emitting}\n"
             f"ON CONFLICT ({', '.join(panes)}) DO UPDATE SET revision = excluded.revision, digest = excluded.digest"
         ),
         read_sql=_read_sql(emitting, of),

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from headrace.errors import Fenced, LedgerBehindKafka, OffsetError, PartitionsChanged, TopicRecreated
+from headrace.errors import LedgerBehindKafka, OffsetError, PartitionsChanged, TopicRecreated
 from headrace.settings import Settings
 from headrace.transactions import TransactionalProducer
 from ledger import Connection, closings, outbox
@@ -81,7 +80,7 @@ class Publisher:
         self._hit(EmitStep.TAKEN_OVER)
         with db.transaction():
             closings.lock(db, self._claim.table_version, self._claim.epoch)
-        at = self._compare(found)
+        at = compare(found, self._claim, self._mine, self._where, self._pipeline)
         if at is None:
             at = 0
             self._announce(at)
@@ -134,36 +133,39 @@ class Publisher:
         self._producer.commit_offset(at, self._mine.dump())
         self._producer.commit()
 
-    def _compare(self, found: tuple[int, str] | None) -> int | None:
-        """The number of the last record of this build that Kafka has; None when it has none and need not have."""
-        claim, accept = self._claim, f"run `headrace pipeline accept {self._pipeline}`"
-        rebuild = f"run `headrace pipeline rebuild {self._pipeline}`"
-        published = _load(found[1], self._where, accept) if found else None
-        if found is None or published is None or published.born != claim.born:
-            if not claim.announced:
-                return None  # the first start of this build; an offset of an earlier one counts other records
-            raise OffsetError(
-                f"{self._where}: the ledger has published {claim.published_seq} records and Kafka has no offset of"
-                f" this build: it forgets those of a group after seven days; nothing was published; to go on {accept}"
-            )
-        if published.topic_id != self._mine.topic_id:
-            raise TopicRecreated(
-                f"{self._where}: the topic was deleted and created again; nothing was published; to emit all final"
-                f" rows again {rebuild}"
-            )
-        at = found[0]
-        if at > claim.outbox_seq:
-            raise LedgerBehindKafka(
-                f"{self._where}: the ledger's outbox ends at {claim.outbox_seq}, but {at} records were published:"
-                f" Postgres was restored to an older state; nothing was published; to go on from the ledger's rows,"
-                f" with some records a second time, {accept}; to start over {rebuild}"
-            )
-        if at < claim.published_seq:
-            raise OffsetError(
-                f"{self._where}: the ledger has published {claim.published_seq} records and Kafka's offset is {at}:"
-                f" it went back, by hand or because Kafka lost memory; nothing was published; to go on {accept}"
-            )
-        return at
+
+def compare(found: tuple[int, str] | None, claim: Claim, mine: Published, where: str, pipeline: str) -> int | None:
+    """The number of the last record of this build that Kafka has; None when it has none and need not have.
+
+    found: the group's offset and its metadata. Raises an `OffsetError` when Kafka and the ledger disagree.
+    """
+    accept, rebuild = f"run `headrace pipeline accept {pipeline}`", f"run `headrace pipeline rebuild {pipeline}`"
+    published = _load(found[1], where, accept) if found else None
+    if found is None or published is None or published.born != claim.born:
+        if not claim.announced:
+            return None  # the first start of this build; an offset of an earlier one counts other records
+        raise OffsetError(
+            f"{where}: the ledger has published {claim.published_seq} records and Kafka has no offset of this build:"
+            f" it forgets those of a group after seven days; nothing was published; to go on {accept}"
+        )
+    if published.topic_id != mine.topic_id:
+        raise TopicRecreated(
+            f"{where}: the topic was deleted and created again; nothing was published; to emit all final rows again"
+            f" {rebuild}"
+        )
+    at = found[0]
+    if at > claim.outbox_seq:
+        raise LedgerBehindKafka(
+            f"{where}: the ledger's outbox ends at {claim.outbox_seq}, but {at} records were published: Postgres was"
+            " restored to an older state; nothing was published; to go on from the ledger's rows, with some records a"
+            f" second time, {accept}; to start over {rebuild}"
+        )
+    if at < claim.published_seq:
+        raise OffsetError(
+            f"{where}: the ledger has published {claim.published_seq} records and Kafka's offset is {at}: it went back,"
+            f" by hand or because Kafka lost memory; nothing was published; to go on {accept}"
+        )
+    return at
 
 
 def _load(metadata: str, where: str, remedy: str) -> Published:
@@ -174,5 +176,3 @@ def _load(metadata: str, where: str, remedy: str) -> Published:
             f"{where}: the group's offset was set by other hands, its metadata is {metadata[:40]!r}; nothing was"
             f" published; to go on from the ledger {remedy}"
         ) from error
-
-

@@ -1,4 +1,4 @@
-"""What a person does when Kafka's offset of an outbox is gone, went back or is ahead: go on from the ledger's mirror."""
+"""What a person does when Kafka's offset of an outbox is gone, went back or is ahead: go on from the ledger."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def test_the_last_revision_is_what_the_query_gives(
     bench.accounting()
 
     duck = bench.duck()
-    columns = "productId, orderAmount, orderTimestamp, status, partition, \"offset\""
+    columns = 'productId, orderAmount, orderTimestamp, status, partition, "offset"'
     duck.execute(f"create table taken as select {columns} from log where orderAmount > 0")
     for partition, offset, fixed in taken:
         duck.execute(
