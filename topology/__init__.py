@@ -10,7 +10,7 @@ from topology.latest import Latest
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
 from topology.view import Rolling, TopK, View
-from topology.window import Hopping, Session, Tumbling
+from topology.window import Count, Hopping, Session, Tumbling
 
 if TYPE_CHECKING:
     from topology.compile import compile_pipeline
@@ -19,6 +19,7 @@ __all__ = [
     "Aggregate",
     "Archive",
     "Between",
+    "Count",
     "Derived",
     "EventTime",
     "Expect",
