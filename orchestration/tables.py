@@ -22,6 +22,7 @@ from orchestration import code, columns, keys
 from topology.duration import micros
 from topology.latest import Latest
 from topology.program import TableProgram
+from topology.window import Session
 from topology.windowing import first_start
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -73,7 +74,13 @@ def described(program: TableProgram) -> dict[str, str]:
     found = dict.fromkeys(
         table.by, "one row for each value" if not table.window else "one row for each value and window"
     )
-    if table.window:
+    if isinstance(table.window, Session):
+        when = table.source.event_time.column
+        found |= {
+            "windowStart": f"{when} of the first record of the session; its UTC day is the partition",
+            "windowEnd": f"{when} of the last one + {table.window.gap}, not in the session any more",
+        }
+    elif table.window:
         when, clocks = (
             table.source.event_time.column,
             f" by the clocks of {table.window.zone}" if table.window.zone else "",

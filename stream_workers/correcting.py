@@ -140,13 +140,12 @@ def _commit(
     with db.transaction():
         corrections.advance(db, step)
         failpoints.hit(CorrectionStep.ADVANCED)
-        if routed:
-            merge(db, failpoints, program, state.shard, routed)
+        days = merge(db, failpoints, program, state.shard, routed) if routed else ()
         failpoints.hit(CorrectionStep.MERGED)
         corrections.decide(db, step, outcomes)
         if routed and routed.applied:
             done = [one.offset for one in outcomes if one.outcome == "replayed"]
-            corrections.index(db, step, done, routed.days)
+            corrections.index(db, step, done, days)
         failpoints.hit(CorrectionStep.DECIDED)
     failpoints.hit(CorrectionStep.COMMITTED)
     log.info("corrections %s", fields(table=program.name, shard=state.shard, **counts))

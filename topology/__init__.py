@@ -10,7 +10,7 @@ from topology.latest import Latest
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
 from topology.view import Rolling, TopK, View
-from topology.window import Hopping, Tumbling
+from topology.window import Hopping, Session, Tumbling
 
 if TYPE_CHECKING:
     from topology.compile import compile_pipeline
@@ -29,6 +29,7 @@ __all__ = [
     "Latest",
     "NotNull",
     "Rolling",
+    "Session",
     "TopK",
     "Topic",
     "Tumbling",

@@ -16,7 +16,7 @@ from topology.aggregate import Aggregate
 from topology.duration import micros
 from topology.state import PLAIN
 from topology.topic import EventTime, Topic
-from topology.window import Hopping, Tumbling
+from topology.window import Hopping, Session, Tumbling
 from topology.windowing import check_zone
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -232,13 +232,25 @@ def _check_window(table: Aggregate, topic: Topic, where: str) -> None:
         if late:
             raise DeclarationError(f"{where}.allowed_lateness: a table without window is never final; leave it out")
         return
-    if not isinstance(table.window, Tumbling | Hopping):
-        raise DeclarationError(f"{where}.window: {table.window!r} is no window; use Tumbling or Hopping")
+    if not isinstance(table.window, Tumbling | Hopping | Session):
+        raise DeclarationError(f"{where}.window: {table.window!r} is no window; use Tumbling, Hopping or Session")
     if topic.not_before is None:
         raise DeclarationError(
             f"{where}.window: topic {topic.name} has no not_before, so the days of the table have no first one; "
             'declare it in the Topic, as in not_before="2026-01-01"'
         )
+    if isinstance(table.window, Session):
+        _check_owned(table, topic, "a session", f"{where}.window")
     if isinstance(table.window, Tumbling) and table.window.zone is not None:
         _check_zone_name(table.window.zone, f"{where}.window")
         check_zone(table.window, day_micros(topic.not_before, f"{topic.name}.not_before"), f"{where}.window")
+
+
+def _check_owned(table: Aggregate, topic: Topic, what: str, place: str) -> None:
+    """The records of a row are in one partition, so that one worker sees them all (engine rule A2)."""
+    if topic.key not in table.by:
+        rekeyed = "" if not table.by else f', or read the records re-keyed: Derived(..., key="{table.by[0]}")'
+        raise DeclarationError(
+            f"{place}: records of {what} may be in several partitions, for {topic.name} has another key; add "
+            f'"{topic.key}" to by{rekeyed}'
+        )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas import AvroSchema
-from topology import checks, postgres, route, windowing
+from topology import checks, postgres, route, sessions, windowing
 from topology.aggregate import Aggregate
 from topology.archive import Archive
 from topology.archive_compile import check as check_archive
@@ -29,6 +29,7 @@ from topology.topic import Topic
 from topology.types import Types, condition, refuse_unstable
 from topology.view import View
 from topology.view_compile import compile_view
+from topology.window import Session
 
 _LAYOUT = 1  # of state tables; part of every table's version
 
@@ -154,32 +155,36 @@ class _Compiler:
         states = tuple(state.column for state in aggregates.values())
         filled = [(state.column.name, state.aggregate) for state in aggregates.values()]
         window, windowed = table.window, table.window is not None
-        if window and window.zone:
+        if window and windowing.ends_are_stored(window):
             states += (windowing.END,)
-            filled.append((windowing.END.name, f"max(make_timestamptz(r.{prefix}window_end))"))
+            filled.append((windowing.END.name, windowing.filled_end(window, prefix)))
         lateness = checks.duration(table.allowed_lateness, place)
         definition = self._definition(table, measures, where, lateness)
         text = json.dumps(definition, sort_keys=True, separators=(",", ":"))
         made = hashlib.sha256(text.encode()).hexdigest()[:12]
         state_table = f"state.{quoted(f'{table.name}__{made}')}"
         stage = f"stage_{made}"
-        columns = postgres.staged(key, states, windowed)
+        if isinstance(window, Session):
+            used = sorted({tried.index for _, tried in measures.values() if tried})
+            pairs = [(state, aggregate) for state, (_, aggregate) in zip(states, filled, strict=True)]
+            part = sessions.part(state_table, stage, key, pairs, window, prefix, used)
+        else:
+            columns = postgres.staged(key, states, windowed)
+            part = Part(
+                state_table=state_table,
+                state_ddl=postgres.state_ddl(state_table, key, states, windowed),
+                rows_sql=route.aggregate_sql(table.by, prefix, windowed, filled),
+                stage_ddl=postgres.stage_ddl(stage, columns),
+                copy_sql=postgres.copy_sql(stage, columns),
+                merge_sql=(postgres.merge_sql(state_table, stage, key, states, windowed),),
+            )
         self._routes.append(self._route(table, prefix, key, measures, kept, where))
         self._tables.append(
             TableProgram(
                 table=table,
                 prefix=prefix,
                 version=made,
-                parts=(
-                    Part(
-                        state_table=state_table,
-                        state_ddl=postgres.state_ddl(state_table, key, states, windowed),
-                        rows_sql=route.aggregate_sql(table.by, prefix, windowed, filled),
-                        stage_ddl=postgres.stage_ddl(stage, columns),
-                        copy_sql=postgres.copy_sql(stage, columns),
-                        merge_sql=(postgres.merge_sql(state_table, stage, key, states, windowed),),
-                    ),
-                ),
+                parts=(part,),
                 key=key,
                 states=states,
                 columns=_view_columns(key, windowed, kept),
@@ -249,7 +254,7 @@ class _Compiler:
             texts=tuple(texts),
             measures=tuple((name, tried.index) for name, tried in used),
             where=where,
-            window_micros=table.window.pane_micros if table.window else None,
+            window_micros=None if isinstance(table.window, Session | None) else table.window.pane_micros,
             zone=table.window.zone if table.window else None,
         )
 

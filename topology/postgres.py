@@ -9,7 +9,7 @@ from topology.duck import quoted, text
 from topology.merging import combined, merged
 from topology.program import Column, StateColumn
 from topology.state import Kept
-from topology.window import Window
+from topology.window import Session, Window
 
 _WINDOW_START = Column("window_start", "TIMESTAMP WITH TIME ZONE", "timestamptz")
 
@@ -90,11 +90,12 @@ def view_ddl(
         join, start, end = windowing.shown(window)
         columns += [f'{start} AS "windowStart"', f'{end} AS "windowEnd"']
         groups.append(start)
-        source += (
-            f"\nLEFT JOIN ledger.generations AS g\n    ON g.table_version = {text(version_id)} "
-            "AND g.day = (s.window_start AT TIME ZONE 'UTC')::date"
-            f"{join}\nWHERE s.gen = coalesce(g.gen, 0)"
-        )
+        if not isinstance(window, Session):
+            source += (
+                f"\nLEFT JOIN ledger.generations AS g\n    ON g.table_version = {text(version_id)} "
+                "AND g.day = (s.window_start AT TIME ZONE 'UTC')::date"
+                f"{join}\nWHERE s.gen = coalesce(g.gen, 0)"
+            )
     for one in kept:
         states = {role: combined(state.column, "s") for role, state in one.states.items()}
         columns.append(f"{one.finish.format(**states)} AS {quoted(one.view.name)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from topology import windowing
 from topology.duck import quoted, text
 from topology.program import TableProgram
+from topology.window import Session
 
 SHARD = "shard"
 
@@ -17,15 +18,16 @@ def table_key(program: TableProgram) -> tuple[str, ...]:
 def stored_rows(program: TableProgram) -> str:
     """SELECT of the table's key and the shard of every stored row of the current generation, for Postgres.
 
-    A stored row of a windowed table is a pane, from `windowStart` to `windowEnd`.
+    A stored row of a windowed table is a pane or a session, from `windowStart` to `windowEnd`.
     """
     columns = [f"s.{quoted(column.name)}" for column in program.key]
     source = f"FROM {program.state_table} AS s"
     window = program.table.window
     if window is not None:
         columns += ['s.window_start AS "windowStart"', f'{windowing.stored_end(window)} AS "windowEnd"']
-        source += (
-            f" LEFT JOIN ledger.generations AS g ON g.table_version = {text(program.version_id)}"
-            " AND g.day = (s.window_start AT TIME ZONE 'UTC')::date WHERE s.gen = coalesce(g.gen, 0)"
-        )
+        if not isinstance(window, Session):
+            source += (
+                f" LEFT JOIN ledger.generations AS g ON g.table_version = {text(program.version_id)}"
+                " AND g.day = (s.window_start AT TIME ZONE 'UTC')::date WHERE s.gen = coalesce(g.gen, 0)"
+            )
     return f"SELECT {', '.join([*columns, f's.{SHARD}'])} {source}"

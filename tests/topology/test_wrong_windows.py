@@ -10,7 +10,7 @@ import pytest
 
 from headrace.errors import DeclarationError
 from tests.topology.declare import program, table, topic
-from topology import Hopping, Tumbling
+from topology import Hopping, Session, Tumbling
 from topology.window import Window
 from topology.windowing import first_start
 
@@ -24,6 +24,8 @@ from topology.windowing import first_start
         (lambda: Hopping("1 minute", "60s"), "do not overlap; use Tumbling"),
         (lambda: Hopping("1 day", "1 s"), "86400 rows each, 10000 at most"),
         (lambda: Hopping("a day", "1 s"), '"a day" is not a duration'),
+        (lambda: Session("0 minutes"), 'a gap of "0 minutes" ends no session'),
+        (lambda: Session("a while"), '"a while" is not a duration'),
         (lambda: Tumbling("7 hours", "Europe/Berlin"), "use whole days or a part of a day"),
     ],
 )
@@ -48,6 +50,27 @@ def test_a_wrong_zone_is_refused(window: Tumbling, since: str, says: str) -> Non
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"by": ["productId"]},
+            'orders has another key; add "customerId" to by, or read the records re-keyed: Derived(..., '
+            'key="productId")',
+        ),
+        ({"by": []}, 'orders has another key; add "customerId" to by'),
+    ],
+)
+def test_sessions_need_the_key_of_their_topic(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        program(table(window=Session("10 minutes"), **changes))
+    assert str(caught.value).startswith("assets/orders.py: per_customer.window: records of a session may be in")
+    assert str(caught.value).endswith(says)
+    program(table(window=Session("10 minutes"), by=["productId", "customerId"]))
+    with pytest.raises(DeclarationError, match="has no not_before"):
+        program(table(topic(not_before=None), window=Session("10 minutes")))
+
+
 def test_the_version_is_the_windows_meaning() -> None:
     def version(window: Window, **changes: Any) -> str:
         return program(table(window=window, **changes)).tables[0].version
@@ -58,6 +81,8 @@ def test_the_version_is_the_windows_meaning() -> None:
         Tumbling("1 hour", "Europe/Paris"),
         Hopping("1 hour", "10 minutes"),
         Hopping("1 hour", "20 minutes"),
+        Session("1 hour"),
+        Session("2 hours"),
     ]
     assert len({version(window) for window in windows}) == len(windows)
     assert version(Tumbling("60 minutes")) == version(Tumbling("1 hour"))
@@ -72,6 +97,7 @@ def test_the_version_is_the_windows_meaning() -> None:
         (Tumbling("1 day", "Europe/Berlin"), "2025-12-31T23:00:00"),
         (Tumbling("1 day", "America/New_York"), "2025-12-31T05:00:00"),
         (Tumbling("11 hours"), "2025-12-31T14:00:00"),
+        (Session("11 hours"), "2026-01-01T00:00:00"),
     ],
 )
 def test_the_first_window_holds_the_first_moment(window: Window, first: str) -> None:
