@@ -16,7 +16,7 @@ _START = """mutation($selector: SensorSelector!) { startSensor(sensorSelector: $
 _STOP = """mutation($id: String!) { stopSensor(id: $id) { __typename
   ... on UnauthorizedError { message } ... on PythonError { message } } }"""
 _LAST_TICK = """query($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) { __typename
-  ... on Sensor { sensorState { ticks(limit: 1) { status skipReason error { message } } } } } }"""
+  ... on Sensor { sensorState { ticks(limit: 2) { status skipReason error { message } } } } } }"""
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,10 @@ def flip(webserver: Webserver, toggle: Toggle, on: bool) -> None:
 
 
 def last_word(webserver: Webserver, toggle: Toggle) -> str | None:
-    """Why the sensor's last tick did nothing or failed, None when it worked or there was none."""
+    """Why the sensor's last finished tick did nothing or failed, None when it worked or there was none."""
     sensor = webserver.query(_LAST_TICK, selector=toggle.selector)["sensorOrError"]
     ticks = sensor["sensorState"]["ticks"] if sensor["__typename"] == "Sensor" else []
+    ticks = [tick for tick in ticks if tick["status"] != "STARTED"]  # one that is under way has said nothing yet
     if not ticks:
         return None
     reason = (ticks[0]["error"] or {}).get("message") or ticks[0]["skipReason"]

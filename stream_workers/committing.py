@@ -42,14 +42,13 @@ def commit(
         for move in moves.values():
             transaction.advance(db, move)
         failpoints.hit(Step.ADVANCED)
-        for version, found in sorted(routed.items()):
-            merge(db, failpoints, programs[version], batch.shard, found)
+        days = {v: merge(db, failpoints, programs[v], batch.shard, found) for v, found in sorted(routed.items())}
         failpoints.hit(Step.MERGED)
         dead_letters.record(db, letters(batch, routed))
         failpoints.hit(Step.DEAD_LETTERED)
         for version, move in moves.items():
             table = state.tables[version]
-            entry = transaction.index(db, move, routed[version].days, table.index_entry)
+            entry = transaction.index(db, move, days[version], table.index_entry)
             adopted[version] = replace(
                 table,
                 next_offset=batch.to_offset,
@@ -91,22 +90,27 @@ def move_of(batch: Batch, table: TableState, found: Routed) -> transaction.Advan
     )
 
 
-def merge(db: Connection, failpoints: Failpoints, program: TableProgram, shard: int, found: Routed) -> None:
+def merge(db: Connection, failpoints: Failpoints, program: TableProgram, shard: int, found: Routed) -> tuple[int, ...]:
     """Merge what was applied into the table's state, inside the caller's transaction; `Poison` as `commit`.
 
-    The closer of a table that emits learns in the same transaction which of its rows were changed late.
+    Returns the UTC days of the windows that changed. The closer of a table that emits learns in the same transaction
+    which of its rows were changed late.
     """
+    days = set(found.days)
     for part, rows in zip(program.parts, found.rows, strict=bool(found.rows)):
         if rows.num_rows:
-            _merge(db, failpoints, program, part, shard, rows)
+            days |= _merge(db, failpoints, program, part, shard, rows)
     if program.final and found.changed is not None:
         with db.cursor() as cursor, cursor.copy(program.final.late_copy_sql.encode()) as copy:
             copy.write(_csv(found.changed))
+    return tuple(sorted(days))
 
 
 def _merge(
     db: Connection, failpoints: Failpoints, program: TableProgram, part: Part, shard: int, rows: pa.Table
-) -> None:
+) -> set[int]:
+    """Merge the rows of one part; the UTC days that its statements name."""
+    days = set[int]()
     try:
         with db.cursor() as cursor:
             cursor.execute(part.stage_ddl.encode())
@@ -115,8 +119,11 @@ def _merge(
             failpoints.hit(Step.STAGED)
             for statement in part.merge_sql:
                 cursor.execute(statement.encode(), {"shard": shard, "version_id": program.version_id})
+                if cursor.description:
+                    days |= {int(day) for (day,) in cursor}
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         raise Poison(program.version_id, f"rejected:{error.sqlstate}", error.diag.message_primary or "") from error
+    return days
 
 
 def _csv(rows: pa.Table) -> memoryview:

@@ -20,7 +20,7 @@ from topology.final import Final, FinalTopic
 from topology.program import Column, FinalProgram
 from topology.state import Kept, decimal_of
 from topology.topic import EventTime
-from topology.window import DAY, Hopping, Window
+from topology.window import DAY, Hopping, Tumbling
 
 REVISION = "revision"
 _INSTANT = "TIMESTAMP WITH TIME ZONE"
@@ -47,8 +47,10 @@ def check(table: Aggregate, place: str) -> None:
         return
     if not isinstance(emit, Final):
         raise DeclarationError(f'{where}: {emit!r} is nothing that can be emitted; use Final(topic="...")')
-    if table.window is None:
-        raise DeclarationError(f"{where}: a table without window is never final; add a window, or leave emit out")
+    if not isinstance(table.window, Tumbling | Hopping):
+        raise DeclarationError(
+            f"{where}: only rows of Tumbling and Hopping windows are emitted; use one of them, or leave emit out"
+        )
     if not checks.TOPIC_NAME.fullmatch(emit.topic):
         raise DeclarationError(f'{where}.topic: "{emit.topic}" does not fit; use letters, digits, ".", "_" and "-"')
     if emit.partitions < 0:
@@ -86,7 +88,7 @@ def topic_of(table: Aggregate, columns: Sequence[Column], place: str) -> FinalTo
 def compile_final(of: Stored, place: str) -> FinalProgram:
     """How the final rows of a checked table are found and emitted."""
     window = of.table.window
-    assert window is not None  # checked
+    assert isinstance(window, Tumbling | Hopping)  # checked
     state, span = of.state_table, _span(window)
     late, last, index = (f"{state[:-1]}__{part}{state[-1]}" for part in ("late", "last", "at"))
     names = [quoted(column.name) for column in of.key]
@@ -147,7 +149,7 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
     )
 
 
-def _span(window: Window) -> str:
+def _span(window: Tumbling | Hopping) -> str:
     """No window is longer: where it follows the clocks of a zone, a day has up to 25 hours, and once in a while 26."""
     longest = window.micros + (DAY // 12 if window.zone else 0)
     return f"interval '{longest} microseconds'"
@@ -180,7 +182,7 @@ def _late_rows_sql(of: Stored) -> str:
     )
 
 
-def _windows(window: Window, names: Sequence[str]) -> str:
+def _windows(window: Tumbling | Hopping, names: Sequence[str]) -> str:
     """The windows that hold the panes in `gone`, by their start."""
     keys = "".join(f"s.{name}, " for name in names)
     join, start, _ = windowing.shown(window)

@@ -119,7 +119,7 @@ def test_a_stopped_process_wakes_up_after_another_has_finished(
 def _until_stopped(pid: int) -> None:
     import psutil
 
-    deadline = Deadline.after(60)
+    deadline = Deadline.after(180)
     while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
         assert not deadline.passed()
         time.sleep(0.02)

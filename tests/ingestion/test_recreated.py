@@ -30,7 +30,7 @@ Read = Callable[[Site], list[Message]]
 
 def delete(site: Site, admin: AdminClient) -> None:
     admin.delete_topics([site.topic.name])[site.topic.name].result(30)
-    ids, deadline = TopicIds(site.settings), Deadline.after(30)
+    ids, deadline = TopicIds(site.settings), Deadline.after(120)
     while ids.now(site.topic.name) is not None:
         assert not deadline.passed()
         time.sleep(0.05)

@@ -16,7 +16,7 @@ def test_ends_of_a_topic(stack: Services, database: str, topic_name: str) -> Non
     topic = Topic(topic_name, "orders/order_created.avsc", "customerId", EventTime("orderTimestamp", "iso8601"), 2)
     settings = load()
     prepare(settings, [topic])
-    deadline = Deadline.after(30)
+    deadline = Deadline.after(120)
     while isinstance(ends(settings, topic), str) and not deadline.passed():  # a topic this young has no leaders yet
         time.sleep(0.1)
     assert ends(settings, topic) == {0: 0, 1: 0}

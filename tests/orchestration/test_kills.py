@@ -35,6 +35,7 @@ class Load:
         self._rig, self._seed = rig, seed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self._failed: list[Exception] = []
 
     def __enter__(self) -> Load:
         self._thread.start()
@@ -45,9 +46,18 @@ class Load:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(0.3):
-            self._seed += 1
-            self._rig.produce(self._seed, 300, ["negative", "truncated"], per_transaction=150)
+        try:
+            while not self._stop.wait(0.3):
+                self._seed += 1
+                self._rig.produce(self._seed, 300, ["negative", "truncated"], per_transaction=150)
+        except Exception as error:
+            self._failed.append(error)
+
+    def consumed_since(self, before: int) -> bool:
+        """Whether workers have taken more; raises what ended the load."""
+        if self._failed:
+            raise self._failed[0]
+        return consumed(self._rig) > before
 
 
 def consumed(rig: Rig) -> int:
@@ -63,7 +73,7 @@ def test_killed_in_turn_under_load(live: Live, supervised: Supervised, rig: Rig,
     supervised.wait(live.ticked)
     workers = live.processes()
     assert len(workers) == 1
-    with Load(rig, seed):
+    with Load(rig, seed) as load:
         for number in range(max(rounds, len(victims))):
             victim = victims[number % len(victims)]
             time.sleep(rng.random())
@@ -73,7 +83,7 @@ def test_killed_in_turn_under_load(live: Live, supervised: Supervised, rig: Rig,
             else:
                 live.kill(victim)
             before = consumed(rig)
-            supervised.wait(lambda before=before: consumed(rig) > before)  # type: ignore[misc]  # nobody needs the victim
+            supervised.wait(lambda before=before: load.consumed_since(before))  # type: ignore[misc]  # without the victim
             assert live.processes() == workers, f"{victim}\n{rig.logs()}"
             ticked = live.ticked()
             if victim == SUPERVISOR:
@@ -106,7 +116,7 @@ def _all_days_are_reported(live: Live, rig: Rig) -> None:
     }
     query = """query { assetNodeOrError(assetKey: {path: ["postgres", "product_sales"]}) { ... on AssetNode {
       assetMaterializations { partition } } } }"""
-    deadline = Deadline.after(60)
+    deadline = Deadline.after(180)
     while True:
         found = live.webserver.query(query)["assetNodeOrError"]["assetMaterializations"]
         reported = {event["partition"] for event in found}

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -209,8 +210,26 @@ class Rig:
         while not done():
             gone = [w.returncode for w in self.workers if w.poll() is not None]
             assert not (alive and len(gone) == len(self.workers)), f"workers ended: {gone}\n{self.logs()}"
-            assert time.monotonic() < until, f"not done after {seconds} s\n{self.logs()}"
+            assert time.monotonic() < until, f"not done after {seconds} s\n{self.state()}\n{self.logs()}"
             time.sleep(0.1)
+
+    def state(self) -> str:
+        """Where log, tables, workers and fleet stand, for the message of a test that waits in vain."""
+        queries = {
+            "positions": "select table_version, partition, next_offset, consumed from ledger.positions order by 1, 2",
+            "workers": "select worker, pid, state, last_error from ledger.workers",
+            "fleet": "select instance, ticked_at, now() from ledger.fleet",
+            "leases": "select name, holder, expires_at, now() from ledger.leases",
+        }
+        asked: dict[str, Callable[[], object]] = {"log": self.ends}
+        asked |= {name: partial(self.query, text) for name, text in queries.items()}
+        found = []
+        for name, ask in asked.items():
+            try:
+                found.append(f"{name}: {ask()}")
+            except Exception as error:  # a service that is down, and the first message matters more
+                found.append(f"{name}: {error}")
+        return "\n".join(found)
 
     def _reader(self) -> Consumer:
         return Consumer(

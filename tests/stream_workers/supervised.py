@@ -43,7 +43,7 @@ class Supervised:
         """What the newest supervisor has written."""
         return (self.rig.log_dir / f"supervisor-{len(self.processes) - 1}.log").read_bytes()
 
-    def wait(self, done: Callable[[], object], seconds: float = 40) -> None:
+    def wait(self, done: Callable[[], object], seconds: float = 120) -> None:
         """Wait until `done`, whoever dies meanwhile."""
         self.rig.wait(lambda: bool(done()), seconds, alive=False)
 
