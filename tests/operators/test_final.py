@@ -177,17 +177,17 @@ def test_the_last_revision_is_what_the_query_gives(
     while True:
         behind = [p for p in bench.logs if bench.position(p) < bench.end(p)]
         turn = rng.random()
-        if behind and turn < 0.5:
+        if behind and turn < 0.4:
             partition = rng.choice(behind)
-            to = rng.randint(bench.position(partition) + 1, bench.end(partition))
+            to = min(bench.end(partition), bench.position(partition) + rng.choice([1, 2, 5, 40]))
             bench.advance(partition, to, rng.choice(STEPS) if rng.random() < 0.2 else None)
-        elif wanted and turn < 0.6 and not behind:
+        elif wanted and turn < 0.5 and not behind:
             partition, offset, fixed = wanted.pop()
             assert bench.correct(partition, offset, fixed)
-        elif turn < 0.7:
+        elif turn < 0.55:
             bench.decide(rng.choice(list(bench.logs)), rng.choice([None, *CORRECTION_STEPS]))
         elif behind or wanted or turn < 0.95:
-            rng.choice(closers).step(rng.choice([None, *CLOSING_STEPS]))
+            rng.choice(closers).step(rng.choice(CLOSING_STEPS) if rng.random() < 0.3 else None)
         else:
             break
     for partition in bench.logs:
