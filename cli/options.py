@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import click
 
 
@@ -45,3 +47,29 @@ class Duration(click.ParamType[float]):
 
 
 DURATION = Duration()
+
+
+class Moment(click.ParamType[datetime]):
+    """A moment: `2026-03-01`, `2026-03-01T10:00`, with or without a zone (UTC), or so long ago, such as `2h`."""
+
+    name = "moment"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment in UTC."""
+        from headrace.errors import DeclarationError
+        from topology.duration import micros
+
+        if isinstance(value, datetime):
+            return value
+        try:
+            found = datetime.fromisoformat(str(value).strip())
+            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+        try:
+            return datetime.now(UTC) - timedelta(microseconds=micros(str(value)))
+        except (DeclarationError, OverflowError):
+            self.fail(f'"{value}" is no moment; write 2026-03-01T10:00 (UTC), or 2h for two hours ago', param, ctx)
+
+
+MOMENT = Moment()

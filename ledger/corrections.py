@@ -87,8 +87,8 @@ class Step:
 def replay(db: Connection, wishes: Sequence[Wish], requested_by: str, note: str = "") -> list[tuple[int, str]]:
     """Ask for dead letters to be replayed; returns (record id, table version) of the entries made.
 
-    Left out are dead letters that were replayed, those with an entry that was not decided yet, and those that no owner
-    of a shard decides: lines of files, records of derived topics.
+    Left out are dead letters that were replayed, those with a replay that was not decided yet, and those that no owner
+    of a shard decides: lines of files, records of derived topics and of archives. A drop is taken back by it.
     """
     with db.transaction():
         return _add(db, wishes, "replay", requested_by, note)

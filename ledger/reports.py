@@ -48,23 +48,6 @@ class Accounting:
 
 
 @dataclass(frozen=True)
-class DeadLetterRow:
-    """A dead letter with its coordinates, without the payload."""
-
-    record_id: int
-    topic: str
-    partition: int | None
-    offset: int | None
-    file_name: str | None
-    line: int | None
-    table_version: str
-    reason: str
-    detail: str
-    state: str
-    recorded_at: datetime
-
-
-@dataclass(frozen=True)
 class DeadLetterDetail:
     """A dead letter whole: payload, key, headers, and the reason of every table that refused it."""
 
@@ -205,13 +188,6 @@ def rejected_lines(db: sa.Engine) -> dict[str, int]:
 def _counts(db: sa.Engine, name: str) -> dict[str, int]:
     with db.connect() as connection:
         return {row[0]: row[1] for row in connection.execute(sa.text(_query(name)))}
-
-
-def dead_letters(
-    db: sa.Engine, reason: str | None = None, table: str | None = None, limit: int = 50
-) -> list[DeadLetterRow]:
-    """The newest dead letters; `table` is a table's name, or 'ingest' for refused lines."""
-    return _rows(db, DeadLetterRow, _query("report_dead_letters"), reason=reason, table=table, limit=limit)
 
 
 def dead_letter(db: sa.Engine, record_id: int) -> DeadLetterDetail | None:

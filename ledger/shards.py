@@ -110,3 +110,13 @@ def note(db: Connection, table_versions: Sequence[str], shard: int, error: str |
         " where shard = %s and table_version = any(%s) and error is distinct from %s",
         (error, shard, list(table_versions), error),
     )
+
+
+def errors(db: Connection, pipeline: str) -> list[str]:
+    """Why shards of a pipeline stand still, each reason once."""
+    rows = db.execute(
+        "select distinct s.error from ledger.shards s join ledger.table_versions v using (table_version)"
+        " where v.pipeline = %s and v.role = 'live' and s.error is not null order by 1",
+        (pipeline,),
+    )
+    return [row[0] for row in rows]

@@ -42,14 +42,13 @@ def commit(
         for move in moves.values():
             transaction.advance(db, move)
         failpoints.hit(Step.ADVANCED)
-        for version, found in sorted(routed.items()):
-            merge(db, failpoints, programs[version], batch.shard, found)
+        days = {v: merge(db, failpoints, programs[v], batch.shard, found) for v, found in sorted(routed.items())}
         failpoints.hit(Step.MERGED)
         dead_letters.record(db, letters(batch, routed))
         failpoints.hit(Step.DEAD_LETTERED)
         for version, move in moves.items():
             table = state.tables[version]
-            entry = transaction.index(db, move, routed[version].days, table.index_entry)
+            entry = transaction.index(db, move, days[version], table.index_entry)
             adopted[version] = replace(
                 table,
                 next_offset=batch.to_offset,
@@ -91,17 +90,23 @@ def move_of(batch: Batch, table: TableState, found: Routed) -> transaction.Advan
     )
 
 
-def merge(db: Connection, failpoints: Failpoints, program: TableProgram, shard: int, found: Routed) -> None:
-    """Merge what was applied into the table's state, inside the caller's transaction; `Poison` as `commit`."""
+def merge(db: Connection, failpoints: Failpoints, program: TableProgram, shard: int, found: Routed) -> tuple[int, ...]:
+    """Merge what was applied into the table's state, inside the caller's transaction; `Poison` as `commit`.
+
+    Returns the UTC days of the windows that changed.
+    """
+    days = set(found.days)
     for part, rows in zip(program.parts, found.rows, strict=bool(found.rows)):
         if rows.num_rows:
-            _merge(db, failpoints, program, part, shard, rows)
+            days |= _merge(db, failpoints, program, part, shard, rows)
+    return tuple(sorted(days))
 
 
 def _merge(
     db: Connection, failpoints: Failpoints, program: TableProgram, part: Part, shard: int, rows: pa.Table
-) -> None:
-    text = io.BytesIO()
+) -> set[int]:
+    """Merge the rows of one part; the UTC days that its statements name."""
+    text, days = io.BytesIO(), set[int]()
     arrow_csv.write_csv(rows, text, _NO_HEADER)
     try:
         with db.cursor() as cursor:
@@ -111,8 +116,11 @@ def _merge(
             failpoints.hit(Step.STAGED)
             for statement in part.merge_sql:
                 cursor.execute(statement.encode(), {"shard": shard, "version_id": program.version_id})
+                if cursor.description:
+                    days |= {int(day) for (day,) in cursor}
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         raise Poison(program.version_id, f"rejected:{error.sqlstate}", error.diag.message_primary or "") from error
+    return days
 
 
 def letters(batch: Batch, routed: Mapping[str, Routed]) -> list[DeadLetter]:

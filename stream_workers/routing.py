@@ -19,7 +19,7 @@ from stream_workers import fates, tombstones
 from stream_workers.batch import Batch, Offsets, no_offsets
 from topology import duck
 from topology.program import Part, PipelineProgram, TableProgram
-from topology.window import Hopping
+from topology.window import Hopping, Session
 
 _DAY = 86_400_000_000
 
@@ -61,7 +61,7 @@ class Routed:
     min_event: int | None
     max_event: int | None
     rows: tuple[pa.Table, ...]
-    days: tuple[int, ...] = ()
+    days: tuple[int, ...] = ()  # UTC days of the windows that `rows` change, where these alone say which
     late: Offsets = field(default_factory=no_offsets)
 
 
@@ -187,7 +187,9 @@ def _ended(batch: Batch) -> int | None:
 
 
 def _days(rows: pa.Table, table: TableProgram) -> tuple[int, ...]:
-    """UTC days on which the windows begin that these rows change."""
+    """UTC days on which the windows begin that these rows change; of sessions only the merge knows them."""
+    if isinstance(table.table.window, Session):
+        return ()
     micros = rows.column("window_start").cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
     window = table.table.window
     if isinstance(window, Hopping):

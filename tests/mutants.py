@@ -164,6 +164,16 @@ MUTANTS = (
         "tests/operators/test_hopping.py::test_overlapping_windows_equal_the_query",
     ),
     Mutant(
+        "session-not-merged",
+        (("topology/sessions.py", "AND t.window_start < s.window_end)", "AND t.window_start < s.window_start)"),),
+        "tests/operators/test_sessions.py::test_equals_the_batch_query",
+    ),
+    Mutant(
+        "count-window-begins-anew",
+        (("topology/counting.py", "(coalesce(max(c.counted)", "(coalesce(0 * max(c.counted)"),),
+        "tests/operators/test_count_windows.py::test_equals_the_batch_query",
+    ),
+    Mutant(
         "first-of-two-partitions",
         (("topology/merging.py", "{time} {way}, {rows}.shard {way}, {offset} {way}", "{time} {way}, {offset} {way}"),),
         "tests/operators/test_measures.py::test_equal_event_times_are_told_apart_by_partition_then_offset",

@@ -11,7 +11,7 @@ from topology.latest import Latest
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
 from topology.view import Rolling, TopK, View
-from topology.window import Hopping, Tumbling
+from topology.window import Count, Hopping, Session, Tumbling
 
 if TYPE_CHECKING:
     from topology.compile import compile_pipeline
@@ -21,6 +21,7 @@ __all__ = [
     "Alert",
     "Archive",
     "Between",
+    "Count",
     "Derived",
     "EventTime",
     "Expect",
@@ -31,6 +32,7 @@ __all__ = [
     "Latest",
     "NotNull",
     "Rolling",
+    "Session",
     "TopK",
     "Topic",
     "Tumbling",

@@ -59,7 +59,8 @@ class StateColumn(Column):
 class Part:
     """One state table of a table and the rows that go into it: `rows_sql` in DuckDB, all else in Postgres.
 
-    merge_sql: statements, run in order, with the parameters `shard` and `version_id`. A table's further parts are named
+    merge_sql: statements, run in order, with the parameters `shard` and `version_id`; the rows that they return are UTC
+    days (since 1970) of windows they changed, where the rows alone do not say which. A table's further parts are named
     `<first part>__<suffix>`, so that what was made together is dropped together.
     """
 

@@ -1,4 +1,4 @@
-"""Windows over event time."""
+"""Windows over event time, and over the records of a key."""
 
 from __future__ import annotations
 
@@ -97,7 +97,55 @@ class Hopping:
         return pane // self.every_micros * self.every_micros
 
 
-Window = Tumbling | Hopping
+@dataclass(frozen=True)
+class Session:
+    """Windows of one key's activity: they last until nothing has happened for `gap`.
+
+    A session begins with its first record and ends `gap` after its last one, at which moment another would begin. Only
+    for tables whose group key contains the topic's key: all records of a session are then in one partition.
+    """
+
+    gap: str
+    zone: None = None
+
+    def __post_init__(self) -> None:
+        if self.micros <= 0:
+            raise DeclarationError(f'a gap of "{self.gap}" ends no session; give it a time, such as "30 minutes"')
+
+    def __str__(self) -> str:
+        return f"sessions, gap {self.gap}"
+
+    @cached_property
+    def micros(self) -> int:
+        """The gap in microseconds: how long a session of one record lasts."""
+        return micros(self.gap)
+
+    def last_start(self, start: int) -> int:
+        """Start of the session that is stored with this one."""
+        return start
+
+
+@dataclass(frozen=True)
+class Count:
+    """Windows of so many consecutive records of one key, by offset: the first `records` of them, the next, and so on.
+
+    Only for tables whose group key contains the topic's key: the order of its records is then that of its partition.
+    """
+
+    records: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.records, bool) or not isinstance(self.records, int) or self.records < 1:
+            raise DeclarationError(
+                f"a window of {self.records!r} records is none; give it a number, such as Count(100)"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.records} records"
+
+
+TimeWindow = Tumbling | Hopping | Session
+Window = TimeWindow | Count
 
 _MOST_PANES = 10_000  # of one window; the view reads so many rows for each
 

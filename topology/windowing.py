@@ -13,7 +13,7 @@ from typing import Any
 from headrace.errors import DeclarationError
 from topology.duck import connect, text
 from topology.program import StateColumn
-from topology.window import DAY, Hopping, Tumbling, Window
+from topology.window import DAY, Count, Hopping, Session, TimeWindow, Tumbling, Window
 
 END = StateColumn("window_end", "TIMESTAMP WITH TIME ZONE", "timestamptz", "greatest")  # stored where it is no sum
 _MINUTE = 60_000_000
@@ -29,9 +29,18 @@ def columns(pane_micros: int, zone: str | None, prefix: str) -> list[str]:
     return [f"{start} AS {prefix}window", f"{end} AS {prefix}window_end"]
 
 
-def end(window: Window, prefix: str) -> str:
-    """End of a record's pane, in terms of `routed`."""
+def end(window: TimeWindow, prefix: str) -> str:
+    """End of a record's pane, or of the session that it would be alone, in terms of `routed`."""
+    if isinstance(window, Session):
+        return f"event_time + {window.micros}"
     return f"{prefix}window_end" if window.zone else f"{prefix}window + {window.pane_micros}"
+
+
+def filled_end(window: TimeWindow, prefix: str) -> str:
+    """The DuckDB aggregate that fills `END` where the end is stored."""
+    if isinstance(window, Session):
+        return f"max(make_timestamptz(r.event_time + {window.micros}))"
+    return f"max(make_timestamptz(r.{prefix}window_end))"
 
 
 def meaning(window: Window | None) -> dict[str, Any] | None:
@@ -41,21 +50,27 @@ def meaning(window: Window | None) -> dict[str, Any] | None:
             return None
         case Hopping():
             return {"hopping": [window.micros, window.every_micros]}
+        case Session():
+            return {"session": window.micros}
+        case Count():
+            return {"count": window.records}
     return {"tumbling": window.micros} | ({"zone": window.zone} if window.zone else {})
 
 
-def first_start(window: Window, moment: int) -> int:
+def first_start(window: TimeWindow, moment: int) -> int:
     """Start of the first window that holds a moment."""
     if isinstance(window, Hopping):
         every = window.every_micros
         return (moment - window.micros) // every * every + every
+    if isinstance(window, Session):
+        return moment
     found = _duck().execute(
         f"SELECT {columns(window.micros, window.zone, '')[0]} FROM (SELECT {moment} AS _event_time)"
     )
     return int(found.fetchall()[0][0])
 
 
-def shown(window: Window) -> tuple[str, str, str]:
+def shown(window: TimeWindow) -> tuple[str, str, str]:
     """The windows that the view shows of its stored rows `s`: a join, start and end, in Postgres."""
     if isinstance(window, Hopping):
         size, every, pane = window.micros, window.every_micros, window.pane_micros
@@ -69,14 +84,21 @@ def shown(window: Window) -> tuple[str, str, str]:
             f"    interval '-{every} microseconds'\n) AS w(start)"
         )
         return join, "w.start", f"w.start + interval '{size} microseconds'"
-    if window.zone:
+    if ends_are_stored(window):
         return "", "s.window_start", "max(s.window_end)"
     return "", "s.window_start", f"s.window_start + interval '{window.micros} microseconds'"
 
 
-def stored_end(window: Window) -> str:
+def stored_end(window: TimeWindow) -> str:
     """End of the pane that is stored as row `s`, in Postgres."""
-    return "s.window_end" if window.zone else f"s.window_start + interval '{window.pane_micros} microseconds'"
+    if isinstance(window, Session) or window.zone:
+        return "s.window_end"
+    return f"s.window_start + interval '{window.pane_micros} microseconds'"
+
+
+def ends_are_stored(window: TimeWindow) -> bool:
+    """Whether the end of a window is no sum of its start and a length, so that it is a state of its own."""
+    return isinstance(window, Session) or window.zone is not None
 
 
 def check_zone(window: Tumbling, since: int, place: str) -> None:

@@ -1,5 +1,6 @@
--- Corrections of dead letters that are in one of the states given and have none that is still to be decided. The caller
--- holds the lock of the log, so that numbers become visible in their order.
+-- Corrections of dead letters that are in one of the states given and have no replay that is still to be decided (a drop
+-- that is may be taken back by a replay: the last word counts). The caller holds the lock of the log, so that numbers
+-- become visible in their order.
 with given as (
     select * from unnest(%(record_id)s::bigint[], %(table_version)s::text[], %(payload)s::bytea[])
         as g(record_id, table_version, payload)
@@ -16,7 +17,8 @@ with given as (
        and not exists (
            select from ledger.corrections c
             where c.topic = r.topic and c.partition = r.partition and c."offset" = r."offset"
-              and c.table_name = v.table_name and c.topic_id = p.topic_id and c.seq > p.correction_seq)
+              and c.table_name = v.table_name and c.topic_id = p.topic_id and c.seq > p.correction_seq
+              and c.action = 'replay')
 ), added as (
     insert into ledger.corrections
         (topic, partition, seq, topic_id, "offset", table_name, action, payload, requested_by, note)

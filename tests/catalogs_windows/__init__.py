@@ -1,6 +1,6 @@
 """One table of each kind of window over orders."""
 
-from topology import Aggregate, Between, EventTime, Expect, Hopping, Topic, Tumbling, Unique
+from topology import Aggregate, Between, Count, EventTime, Expect, Hopping, Session, Topic, Tumbling, Unique
 
 orders = Topic(
     "orders-in-windows",
@@ -28,4 +28,24 @@ per_day = Aggregate(
     by=["productId"],
     window=Tumbling("1 day", zone="Europe/Berlin"),
     measures={"orders": "count(*)"},
+)
+
+visits = Aggregate(
+    "visits",
+    source=orders,
+    by=["customerId"],
+    window=Session("30 minutes"),
+    measures={"orders": "count(*)"},
+)
+short_visits = Expect(
+    visits, critical={"few": Between("orders", maximum=2)}, warning={"once": Unique("customerId", "windowStart")}
+)
+
+by_threes = Aggregate(
+    "by_threes", source=orders, by=["customerId"], window=Count(3), measures={"last": "last(orderId)"}
+)
+numbered = Expect(
+    by_threes,
+    critical={"few": Between("windowRecords", maximum=2)},
+    warning={"once": Unique("customerId", "windowNumber")},
 )

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from headrace.errors import Fenced, Terminal
-from ledger import Connection, connect, dead_letters, leases, migrations, reports, shards, transaction, workers
+from ledger import Connection, connect, dead_letters, leases, letters, migrations, reports, shards, transaction, workers
 from ledger.connection import WORKER_SESSION
 from ledger.dead_letters import DeadLetter
 
@@ -174,7 +174,7 @@ def test_a_dead_letter_is_kept_once_per_coordinates_with_each_tables_reason(db: 
     engine = reports.engine(database)
     assert reports.dead_letters_by_reason(engine) == {"bad_time": 1, "null_key:productId": 1}
     assert reports.rejected_lines(engine) == {"wrong_type": 1}
-    listed = reports.dead_letters(engine, table="b")
+    listed = letters.find(db, letters.Choice(table="b"))
     assert [(row.partition, row.offset, row.reason) for row in listed] == [(1, 5, "null_key:productId")]
     whole = reports.dead_letter(engine, listed[0].record_id)
     assert whole is not None

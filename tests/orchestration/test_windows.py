@@ -10,7 +10,7 @@ from dagster import AssetKey, DailyPartitionsDefinition
 from assets import catalog as declared
 from ledger import Connection, connect
 from ledger.reports import engine
-from orchestration import quality_rows
+from orchestration import quality_rows, tables
 from orchestration.definitions import build
 from tests.operators.bench import Bench
 from tests.topology.declare import ORDER
@@ -30,7 +30,9 @@ def sent(catalog: declared.Catalog, db: Connection, *orders: tuple[int, str, dic
         bench.advance(partition, bench.end(partition))
 
 
-@pytest.mark.parametrize(("table", "first"), [("per_minute", "2025-12-31"), ("per_day", "2025-12-31")])
+@pytest.mark.parametrize(
+    ("table", "first"), [("per_minute", "2025-12-31"), ("per_day", "2025-12-31"), ("visits", "2026-01-01")]
+)
 def test_partitions_begin_with_the_first_window(catalog: declared.Catalog, table: str, first: str) -> None:
     node = build(catalog).resolve_asset_graph().get(AssetKey(["postgres", table]))
     days = node.partitions_def
@@ -64,4 +66,39 @@ def test_a_failing_window_names_the_batches_of_its_panes(catalog: declared.Catal
         assert [row.key["windowStart"].minute for row in rows] == [0, 0, 4, 4, 30, 30]
         assert [list(row.origins) for row in rows] == [[0], [1]] * 3
         assert all(row.origins[0] for row in rows if 0 in row.origins)
+    ledger.dispose()
+
+
+def test_a_failing_session_names_the_batches_of_its_records(catalog: declared.Catalog, database: str) -> None:
+    ledger = engine(database)
+    with connect(database) as db:
+        times = ("00:00", "00:50", "02:00", "00:25", "23:50")  # the fourth joins the first two
+        sent(catalog, db, *((0, f"2026-01-10T{at}:00Z", {}) for at in times))
+        few, once = catalog.expectations["visits"]
+        count, (row,) = quality_rows.failing(db, ledger, catalog.tables["visits"], few)
+        assert (count, row.key["windowStart"].isoformat()) == (1, "2026-01-10T00:00:00+00:00")
+        assert row.values["orders"] == 3
+        assert list(row.origins) == [0]
+        assert row.origins[0]
+        assert quality_rows.failing(db, ledger, catalog.tables["visits"], once) == (0, [])
+    ledger.dispose()
+
+
+def test_windows_are_described(catalog: declared.Catalog) -> None:
+    columns = {name: tables.described(catalog.tables[name]) for name in ("per_minute", "visits", "by_threes")}
+    assert columns["per_minute"]["windowEnd"].startswith("windowStart + 10 minutes")
+    assert columns["visits"]["windowEnd"].startswith("orderTimestamp of the last one + 30 minutes")
+    assert columns["by_threes"]["windowNumber"].startswith("0 for the first 3 records")
+
+
+def test_windows_of_records_have_no_partitions_and_name_their_batches(catalog: declared.Catalog, database: str) -> None:
+    assert tables.days(catalog.tables["by_threes"]) is None
+    ledger = engine(database)
+    with connect(database) as db:
+        sent(catalog, db, *((0, "2026-01-10T00:00:00Z", {}) for _ in range(5)))
+        few, once = catalog.expectations["by_threes"]
+        count, (row,) = quality_rows.failing(db, ledger, catalog.tables["by_threes"], few)
+        assert (count, row.key["windowNumber"], row.values["windowRecords"]) == (1, 0, 3)
+        assert list(row.origins) == [0]
+        assert quality_rows.failing(db, ledger, catalog.tables["by_threes"], once) == (0, [])
     ledger.dispose()
