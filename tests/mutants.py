@@ -112,6 +112,11 @@ MUTANTS = (
         "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",
     ),
     Mutant(
+        "alert-id-without-partition",
+        (("stream_workers/derive/committing.py", "{batch.topic}:{batch.partition}:", "{batch.topic}:0:"),),
+        "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",
+    ),
+    Mutant(
         "derived-dead-letter-lost",
         (
             (

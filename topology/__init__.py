@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from topology.aggregate import Aggregate
+from topology.alert import Alert
 from topology.archive import Archive
 from topology.derived import Derived
 from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Aggregate",
+    "Alert",
     "Archive",
     "Between",
     "Count",
