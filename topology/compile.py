@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from schemas import AvroSchema
-from topology import checks, postgres, route, sessions, windowing
+from topology import checks, distinct, postgres, route, sessions, windowing
 from topology.aggregate import Aggregate
 from topology.archive import Archive
 from topology.archive_compile import check as check_archive
@@ -178,13 +179,20 @@ class _Compiler:
                 copy_sql=postgres.copy_sql(stage, columns),
                 merge_sql=(postgres.merge_sql(state_table, stage, key, states, windowed),),
             )
+        sides = self._sides(table, measures, made, key, prefix)
+        kept = [
+            replace(one, finish=distinct.finish(sides[one.view.name].state_table, f"{table.name}@{made}", key, window))
+            if one.view.name in sides
+            else one
+            for one in kept
+        ]
         self._routes.append(self._route(table, prefix, key, measures, kept, where))
         self._tables.append(
             TableProgram(
                 table=table,
                 prefix=prefix,
                 version=made,
-                parts=(part,),
+                parts=(part, *dict.fromkeys(sides.values())),
                 key=key,
                 states=states,
                 columns=_view_columns(key, windowed, kept),
@@ -204,6 +212,8 @@ class _Compiler:
             where = f"{place}: {table.name}.measures.{name}"
             parsed = measure(text, self._schema, self._topic.shape_name, where)
             tried = None
+            if parsed.function == distinct.FUNCTION:
+                distinct.check_window(table.window, where)
             if parsed.over is not None:
                 refuse_unstable(parsed.over, where)
                 tried = self._tried[self._try(parsed.over, where)]
@@ -229,6 +239,26 @@ class _Compiler:
             kept[name] = found
         return [kept[name] for name in measures], shared
 
+    def _sides(
+        self,
+        table: Aggregate,
+        measures: Mapping[str, tuple[Measure, route.Tried | None]],
+        made: str,
+        key: Sequence[Column],
+        prefix: str,
+    ) -> dict[str, Part]:
+        """The part of each measure that counts distinct values; measures over one expression share it."""
+        parts: dict[int, Part] = {}
+        found = {}
+        for name, (parsed, tried) in measures.items():
+            if parsed.function == distinct.FUNCTION and tried is not None:
+                if tried.index not in parts:
+                    suffix = f"{made}__d{len(parts)}"
+                    side = f"state.{quoted(f'{table.name}__{suffix}')}"
+                    parts[tried.index] = distinct.part(side, f"stage_{suffix}", key, table.window, prefix, tried)
+                found[name] = parts[tried.index]
+        return found
+
     def _never_null(self, tried: route.Tried) -> bool:
         """Whether every applied record has a value: what is not null cannot become null without being a failure."""
         return not tried.not_null and not tried.expression.asks_for_null
@@ -246,7 +276,8 @@ class _Compiler:
         texts = route.key_checks(free)
         used = [(name, tried) for name, (_, tried) in measures.items() if tried is not None]
         for (name, (_, tried)), one in zip(measures.items(), kept, strict=True):
-            if tried is not None and one.view.duck_type == "VARCHAR":
+            held = tried.duck_type if tried and not one.states else one.view.duck_type
+            if tried is not None and held == "VARCHAR":
                 texts.append(route.TextCheck(tried.value, f"nul_in_value:{name}"))
         return route.TableRoute(
             prefix=prefix,
