@@ -23,7 +23,7 @@ from topology.program import PipelineProgram, TableProgram, ViewProgram
 
 Table = Aggregate | Latest
 Declaration = Topic | FileSource | Table | Archive | View | Expect
-_KINDS = ("Topic", "FileSource", "Derived", "Aggregate", "Latest", "Archive", "Rolling", "TopK", "Expect")
+_KINDS = ("Topic", "FileSource", "Derived", "Alert", "Aggregate", "Latest", "Archive", "Rolling", "TopK", "Expect")
 _Named = Table | Archive | View  # what has a name in the schema public
 _T = TypeVar("_T", Topic, FileSource, _Named)
 

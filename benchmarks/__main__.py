@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.place import Place
     from benchmarks.result import Result, Run
 
-NAMES = ("tumbling", "tumbling-2", "tumbling-1p", "hopping", "derived", "archive", "ingest-csv")
+NAMES = ("tumbling", "tumbling-2", "tumbling-1p", "hopping", "sessions", "derived", "archive", "ingest-csv")
 RECORDS = 10_000_000
 _BUDGET_SECONDS = 660.0  # the runs end within 12 minutes: a run that would not is left out, and the report says so
 
@@ -79,6 +79,7 @@ def _benchmarks() -> list[Benchmark]:
     from benchmarks.derived import Deriving
     from benchmarks.hopping import Hopping
     from benchmarks.ingest import Ingest
+    from benchmarks.sessions import Sessions
     from benchmarks.tumbling import Tumbling
 
     return [
@@ -86,6 +87,7 @@ def _benchmarks() -> list[Benchmark]:
         Tumbling("tumbling-2", orders.product_minutes, workers=2),
         Tumbling("tumbling-1p", orders.product_minutes_1p, workers=1),
         Hopping("hopping", orders.product_hops, workers=1),
+        Sessions("sessions", orders.customer_sessions, workers=1),
         Deriving("derived", orders.by_product),
         Archiving("archive", orders.lake),
         Ingest("ingest-csv", orders.orders_csv),
@@ -100,7 +102,7 @@ def _measure(
     from benchmarks.result import Result
     from benchmarks.split import Split
 
-    fewer = {"ingest-csv": orders.ROWS, "hopping": orders.FEW, "archive": orders.FEW}
+    fewer = {"ingest-csv": orders.ROWS, "hopping": orders.FEW, "sessions": orders.FEW, "archive": orders.FEW}
     sizes = {b.name: fewer.get(b.name, records) for b in benchmarks}
     expected = {b.name: b.prepare(at, sizes[b.name], _say) for b in benchmarks}
     began = time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -43,9 +43,9 @@ def table(db: Connection, view: str, expected: pa.Table) -> None:
     same(view, found, expected)
 
 
-def same(what: str, found: pa.Table, expected: pa.Table) -> None:
-    """Raise `WrongResult` unless the groups and their sums are the same."""
-    found = found.sort_by([(name, "ascending") for name in _GROUP])
+def same(what: str, found: pa.Table, expected: pa.Table, group: Sequence[str] = _GROUP) -> None:
+    """Raise `WrongResult` unless the groups and their sums are the same; expected: sorted by the columns of `group`."""
+    found = found.sort_by([(name, "ascending") for name in group])
     if found.equals(expected):
         return
     totals = [f"{t.num_rows:,} rows, {pc.sum(t['orders']).as_py() or 0:,} orders" for t in (found, expected)]

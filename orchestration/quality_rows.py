@@ -15,6 +15,7 @@ from topology.check_expect import Expected
 from topology.duck import quoted
 from topology.program import TableProgram
 from topology.stored import SHARD, stored_rows
+from topology.window import TimeWindow
 
 # A run only reads, and a scan that takes longer than this is not worth its load.
 SESSION = "-c default_transaction_read_only=on -c statement_timeout=600s -c search_path=public -c timezone=UTC"
@@ -65,7 +66,7 @@ def _with_origins(
     values = {name: value for name, value in row.items() if name not in {*key, SHARD, _FLAG, _TOTAL}}
     shards = [row[SHARD]] if one.stored else _shards(db, program, row)
     window, span = program.table.window, None
-    if window is not None:
+    if isinstance(window, TimeWindow):
         start, end = (_micros(row[name]) for name in ("windowStart", "windowEnd"))
         span = (window.last_start(start), end)
     origins: dict[int, list[str]] = {shard: [] for shard in shards}

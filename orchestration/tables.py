@@ -22,7 +22,7 @@ from orchestration import code, columns, keys
 from topology.duration import micros
 from topology.latest import Latest
 from topology.program import TableProgram
-from topology.window import Session
+from topology.window import Count, Session, TimeWindow
 from topology.windowing import first_start
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -74,7 +74,12 @@ def described(program: TableProgram) -> dict[str, str]:
     found = dict.fromkeys(
         table.by, "one row for each value" if not table.window else "one row for each value and window"
     )
-    if isinstance(table.window, Session):
+    if isinstance(table.window, Count):
+        found |= {
+            "windowNumber": f"0 for the first {table.window} of the key by offset, 1 for the next, and so on",
+            "windowRecords": f"how many there are so far; {table.window.records} when the window is full",
+        }
+    elif isinstance(table.window, Session):
         when = table.source.event_time.column
         found |= {
             "windowStart": f"{when} of the first record of the session; its UTC day is the partition",
@@ -112,7 +117,7 @@ def first_day(program: TableProgram) -> date | None:
     """Day on which the first window begins, the one that `not_before` lies in; None for a table without windows."""
     not_before = program.table.source.not_before
     window = program.table.window
-    if window is None or not_before is None:
+    if not isinstance(window, TimeWindow) or not_before is None:
         return None
     first = datetime.fromisoformat(not_before).replace(tzinfo=UTC)
     start = first_start(window, (first - _EPOCH) // timedelta(microseconds=1))

@@ -21,9 +21,10 @@ from ledger.corrections import Correction, Kind, Outcome
 from stream_workers.batch import Batch, Envelope
 from stream_workers.committing import merge
 from stream_workers.opening import ShardState, TableState
-from stream_workers.routing import Forced, Poison, Routed, Router
+from stream_workers.routing import Forced, Poison, Refusal, Routed, Router
 from stream_workers.steps import CorrectionStep
 from topology.program import TableProgram
+from topology.window import Count
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,9 @@ def _decide(
     taken = sorted((one for one in found if one.counts and one.action == "replay"), key=lambda one: one.offset)
     try:
         routed = None
-        if taken:
+        if taken and isinstance(program.table.window, Count):
+            routed = _counted_already(table, taken)
+        elif taken:
             batch = decode(batch_of(state.topic, state.shard, taken))
             routed = router.route(batch, {version: table.watermark}, forced or Forced())[version]
         adopted = _commit(db, failpoints, program, state, found, taken, routed)
@@ -110,6 +113,13 @@ def _decide(
         return
     state.tables[version] = adopted
     failpoints.hit(CorrectionStep.ADOPTED)
+
+
+def _counted_already(table: TableState, taken: Sequence[Correction]) -> Routed:
+    """Windows of records go by offset: a record in the middle would move all that come after it in its key."""
+    why = "the records after it have been counted; send a corrected record to the topic, and drop this one"
+    refusals = tuple(Refusal(index, "counted_by_offset", why) for index in range(len(taken)))
+    return Routed(0, 0, 0, refusals, 0, table.watermark, None, None, None, ())
 
 
 def _commit(

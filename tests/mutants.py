@@ -91,6 +91,11 @@ MUTANTS = (
         "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",
     ),
     Mutant(
+        "alert-id-without-partition",
+        (("stream_workers/derive/committing.py", "{batch.topic}:{batch.partition}:", "{batch.topic}:0:"),),
+        "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",
+    ),
+    Mutant(
         "derived-dead-letter-lost",
         (
             (
@@ -167,6 +172,11 @@ MUTANTS = (
         "session-not-merged",
         (("topology/sessions.py", "AND t.window_start < s.window_end)", "AND t.window_start < s.window_start)"),),
         "tests/operators/test_sessions.py::test_equals_the_batch_query",
+    ),
+    Mutant(
+        "count-window-begins-anew",
+        (("topology/counting.py", "(coalesce(max(c.counted)", "(coalesce(0 * max(c.counted)"),),
+        "tests/operators/test_count_windows.py::test_equals_the_batch_query",
     ),
     Mutant(
         "first-of-two-partitions",

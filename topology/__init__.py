@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from topology.aggregate import Aggregate
+from topology.alert import Alert
 from topology.archive import Archive
 from topology.derived import Derived
 from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
@@ -10,15 +11,17 @@ from topology.latest import Latest
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
 from topology.view import Rolling, TopK, View
-from topology.window import Hopping, Session, Tumbling
+from topology.window import Count, Hopping, Session, Tumbling
 
 if TYPE_CHECKING:
     from topology.compile import compile_pipeline
 
 __all__ = [
     "Aggregate",
+    "Alert",
     "Archive",
     "Between",
+    "Count",
     "Derived",
     "EventTime",
     "Expect",

@@ -16,7 +16,7 @@ from topology.aggregate import Aggregate
 from topology.duration import micros
 from topology.state import PLAIN
 from topology.topic import EventTime, Topic
-from topology.window import Hopping, Session, Tumbling
+from topology.window import Count, Session, TimeWindow, Tumbling
 from topology.windowing import check_zone
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -25,6 +25,7 @@ _POSTGRES_NAME = 63
 _VERSION_SUFFIX = len("__") + 12 + len("__part")  # of the table's state tables
 _STATE_SUFFIXES = ("__sum", "__count", "__squares", "__time", "__offset")
 _TABLE_COLUMNS = {"shard", "gen", "window_start", "window_end", "windowstart", "windowend"}
+_COUNTED_COLUMNS = {"window_number", "window_records", "windownumber", "windowrecords"}  # of windows of records
 _FRAME_COLUMN = re.compile(r"(?i)_i|_ts|_offset|_deleted|_event_time|_topic_reason|_x\d+")
 KEY_TYPES = {**PLAIN, "BOOLEAN": "boolean"}
 _TIME_KINDS = {
@@ -151,7 +152,8 @@ def check_table(table: Aggregate, topic: Topic, schema: AvroSchema, place: str) 
         raise DeclarationError(f'{where}.measures: there is none; add one, such as "records": "count(*)"')
     for name in table.by:
         check_key(name, topic, schema, f"{where}.by")
-    check_column_names([*table.by, *table.measures], _TABLE_COLUMNS, where)
+    counted = _COUNTED_COLUMNS if isinstance(table.window, Count) else set()
+    check_column_names([*table.by, *table.measures], _TABLE_COLUMNS | counted, where)
     for name in table.measures:
         limit = _POSTGRES_NAME - max(map(len, _STATE_SUFFIXES))
         if not _NAME.fullmatch(name) or len(name) > limit or name.endswith(_STATE_SUFFIXES):
@@ -227,13 +229,18 @@ def _check_window(table: Aggregate, topic: Topic, where: str) -> None:
         raise DeclarationError(
             f"{where}.late: a table without window has no record that is late; leave it out, or add a window"
         )
+    if isinstance(table.window, Count):
+        _check_counted(table, topic, where)
+        return
     late = duration(table.allowed_lateness, f"{where}.allowed_lateness")
     if table.window is None:
         if late:
             raise DeclarationError(f"{where}.allowed_lateness: a table without window is never final; leave it out")
         return
-    if not isinstance(table.window, Tumbling | Hopping | Session):
-        raise DeclarationError(f"{where}.window: {table.window!r} is no window; use Tumbling, Hopping or Session")
+    if not isinstance(table.window, TimeWindow):
+        raise DeclarationError(
+            f"{where}.window: {table.window!r} is no window; use Tumbling, Hopping, Session or Count"
+        )
     if topic.not_before is None:
         raise DeclarationError(
             f"{where}.window: topic {topic.name} has no not_before, so the days of the table have no first one; "
@@ -244,6 +251,13 @@ def _check_window(table: Aggregate, topic: Topic, where: str) -> None:
     if isinstance(table.window, Tumbling) and table.window.zone is not None:
         _check_zone_name(table.window.zone, f"{where}.window")
         check_zone(table.window, day_micros(topic.not_before, f"{topic.name}.not_before"), f"{where}.window")
+
+
+def _check_counted(table: Aggregate, topic: Topic, where: str) -> None:
+    if table.late == "drop" or duration(table.allowed_lateness, f"{where}.allowed_lateness"):
+        name = "late" if table.late == "drop" else "allowed_lateness"
+        raise DeclarationError(f"{where}.{name}: windows of records go by offset, no record is late; leave it out")
+    _check_owned(table, topic, "a window", f"{where}.window")
 
 
 def _check_owned(table: Aggregate, topic: Topic, what: str, place: str) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from schemas import AvroSchema
-from topology import checks, distinct, postgres, route, sessions, windowing
+from topology import checks, counting, distinct, postgres, route, sessions, windowing
 from topology.aggregate import Aggregate
 from topology.archive import Archive
 from topology.archive_compile import check as check_archive
@@ -30,7 +29,7 @@ from topology.topic import Topic
 from topology.types import Types, condition, refuse_unstable
 from topology.view import View
 from topology.view_compile import compile_view
-from topology.window import Session
+from topology.window import Count, Hopping, Session, TimeWindow, Tumbling, Window
 
 _LAYOUT = 1  # of state tables; part of every table's version
 
@@ -155,7 +154,8 @@ class _Compiler:
         kept, aggregates = self._states(table, measures, place)
         states = tuple(state.column for state in aggregates.values())
         filled = [(state.column.name, state.aggregate) for state in aggregates.values()]
-        window, windowed = table.window, table.window is not None
+        window = table.window if isinstance(table.window, TimeWindow) else None
+        windowed = window is not None
         if window and windowing.ends_are_stored(window):
             states += (windowing.END,)
             filled.append((windowing.END.name, windowing.filled_end(window, prefix)))
@@ -165,9 +165,11 @@ class _Compiler:
         made = hashlib.sha256(text.encode()).hexdigest()[:12]
         state_table = f"state.{quoted(f'{table.name}__{made}')}"
         stage = f"stage_{made}"
-        if isinstance(window, Session):
+        pairs = [(state, aggregate) for state, (_, aggregate) in zip(states, filled, strict=True)]
+        if isinstance(table.window, Count):
+            part = counting.part(state_table, stage, key, pairs, table.window, prefix)
+        elif isinstance(window, Session):
             used = sorted({tried.index for _, tried in measures.values() if tried})
-            pairs = [(state, aggregate) for state, (_, aggregate) in zip(states, filled, strict=True)]
             part = sessions.part(state_table, stage, key, pairs, window, prefix, used)
         else:
             columns = postgres.staged(key, states, windowed)
@@ -179,13 +181,11 @@ class _Compiler:
                 copy_sql=postgres.copy_sql(stage, columns),
                 merge_sql=(postgres.merge_sql(state_table, stage, key, states, windowed),),
             )
-        sides = self._sides(table, measures, made, key, prefix)
-        kept = [
-            replace(one, finish=distinct.finish(sides[one.view.name].state_table, f"{table.name}@{made}", key, window))
-            if one.view.name in sides
-            else one
-            for one in kept
-        ]
+        counted = {
+            name: tried for name, (one, tried) in measures.items() if tried and one.function == distinct.FUNCTION
+        }
+        sides = distinct.parts(table.name, made, key, window, prefix, counted)
+        kept = distinct.finished(kept, sides, f"{table.name}@{made}", key, window)
         self._routes.append(self._route(table, prefix, key, measures, kept, where))
         self._tables.append(
             TableProgram(
@@ -195,11 +195,11 @@ class _Compiler:
                 parts=(part, *dict.fromkeys(sides.values())),
                 key=key,
                 states=states,
-                columns=_view_columns(key, windowed, kept),
+                columns=_view_columns(key, table.window, kept),
                 window_micros=window.micros if window else None,
                 lateness_micros=lateness,
                 final_sql=f"{windowing.end(window, prefix)} + {lateness}" if window else None,
-                view_ddl=postgres.view_ddl(table.name, f"{table.name}@{made}", state_table, key, window, kept),
+                view_ddl=postgres.view_ddl(table.name, f"{table.name}@{made}", state_table, key, table.window, kept),
                 lineage=_lineage(table, self._topic, measures),
                 definition=definition,
                 drops_late=table.late == "drop",
@@ -239,26 +239,6 @@ class _Compiler:
             kept[name] = found
         return [kept[name] for name in measures], shared
 
-    def _sides(
-        self,
-        table: Aggregate,
-        measures: Mapping[str, tuple[Measure, route.Tried | None]],
-        made: str,
-        key: Sequence[Column],
-        prefix: str,
-    ) -> dict[str, Part]:
-        """The part of each measure that counts distinct values; measures over one expression share it."""
-        parts: dict[int, Part] = {}
-        found = {}
-        for name, (parsed, tried) in measures.items():
-            if parsed.function == distinct.FUNCTION and tried is not None:
-                if tried.index not in parts:
-                    suffix = f"{made}__d{len(parts)}"
-                    side = f"state.{quoted(f'{table.name}__{suffix}')}"
-                    parts[tried.index] = distinct.part(side, f"stage_{suffix}", key, table.window, prefix, tried)
-                found[name] = parts[tried.index]
-        return found
-
     def _never_null(self, tried: route.Tried) -> bool:
         """Whether every applied record has a value: what is not null cannot become null without being a failure."""
         return not tried.not_null and not tried.expression.asks_for_null
@@ -272,6 +252,7 @@ class _Compiler:
         kept: Sequence[Kept],
         where: int | None,
     ) -> route.TableRoute:
+        panes = table.window if isinstance(table.window, Tumbling | Hopping) else None
         free = [column.name for column in key if self._schema.by_name[column.name].kind == "string"]
         texts = route.key_checks(free)
         used = [(name, tried) for name, (_, tried) in measures.items() if tried is not None]
@@ -285,8 +266,8 @@ class _Compiler:
             texts=tuple(texts),
             measures=tuple((name, tried.index) for name, tried in used),
             where=where,
-            window_micros=None if isinstance(table.window, Session | None) else table.window.pane_micros,
-            zone=table.window.zone if table.window else None,
+            window_micros=panes.pane_micros if panes else None,
+            zone=panes.zone if panes else None,
         )
 
     def _key(self, name: str) -> Column:
@@ -357,9 +338,11 @@ class _Compiler:
         }
 
 
-def _view_columns(key: Sequence[Column], windowed: bool, kept: Sequence[Kept]) -> tuple[Column, ...]:
+def _view_columns(key: Sequence[Column], window: Window | None, kept: Sequence[Kept]) -> tuple[Column, ...]:
     instant = ("TIMESTAMP WITH TIME ZONE", "timestamptz")
-    window_columns = [Column("windowStart", *instant), Column("windowEnd", *instant)] if windowed else []
+    window_columns = [Column("windowStart", *instant), Column("windowEnd", *instant)] if window else []
+    if isinstance(window, Count):
+        window_columns = [counting.NUMBER, counting.RECORDS]
     return (*key, *window_columns, *(one.view for one in kept))
 
 
@@ -367,6 +350,8 @@ def _lineage(
     table: Aggregate, topic: Topic, measures: Mapping[str, tuple[Measure, route.Tried | None]]
 ) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {name: (name,) for name in table.by}
-    if table.window:
+    if isinstance(table.window, Count):
+        found |= {counting.NUMBER.name: (), counting.RECORDS.name: ()}
+    elif table.window:
         found |= {"windowStart": (topic.event_time.column,), "windowEnd": (topic.event_time.column,)}
     return found | {name: tried.expression.columns if tried else () for name, (_, tried) in measures.items()}

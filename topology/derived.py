@@ -72,6 +72,11 @@ class Derived(Topic):
         """What errors call the schema."""
         return self.schema or f"the columns of {self.name}"
 
+    @property
+    def identity(self) -> str | None:
+        """The field that names the source's record by its coordinates, for topics that have one."""
+        return None
+
     # -- as tables have them
 
     @property

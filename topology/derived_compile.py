@@ -2,6 +2,7 @@
 
 Row expressions run in DuckDB, as for tables: `x<index>` of `routed` where one is more than a column of the source. The
 rows have the columns of the schema, then `_key` VARCHAR and `_ts` BIGINT, the Kafka timestamp of the source's record.
+The field of an alert's id holds the offset as text until the batch, which knows its partition, makes the id of it.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def check(derived: Derived, place: str) -> None:
     """Everything of a derived topic, its columns included; raises `DeclarationError`."""
     where = f"{place}: {derived.name}"
     source = derived.source
+    _check_identity(derived, where)
     made = schema_of(derived, place)
     if derived.schema:
         check_declared(derived, checks.schema_of(derived, place), made, where)
@@ -70,6 +72,20 @@ def check(derived: Derived, place: str) -> None:
         checks.bound(bound, f"{where}.{name}")
 
 
+def _check_identity(derived: Derived, where: str) -> None:
+    if derived.identity is None:
+        return
+    if derived.identity in derived.columns:
+        raise DeclarationError(
+            f'{where}.columns: "{derived.identity}" is the id that every alert has; name the column otherwise'
+        )
+    if not derived.key:
+        raise DeclarationError(
+            f'{where}.columns: no column is the source\'s key; add "{derived.source.key}": "{derived.source.key}", or '
+            "declare key"
+        )
+
+
 def compile_derived(
     derived: Derived, source: AvroSchema, prefix: str, tries: Tries, topic: dict[str, Any], place: str
 ) -> tuple[TableRoute, TableProgram]:
@@ -94,6 +110,8 @@ def compile_derived(
         name: f"f.{quoted(one.columns[0])}" if copied(one, source) else f"r.x{tried[name].index}"
         for name, one in expressions.items()
     }
+    if derived.identity:
+        outputs[derived.identity] = "CAST(f._offset AS VARCHAR)"
     definition = {
         "derived": derived.name,
         "topic": derived.source.name,
@@ -106,6 +124,8 @@ def compile_derived(
         "format": derived.format,
         "source": topic,
     }
+    if derived.identity:
+        definition["identity"] = derived.identity
     canonical = json.dumps(definition, sort_keys=True, separators=(",", ":"))
     program = TableProgram(
         table=derived,

@@ -50,6 +50,8 @@ def schema_of(derived: Derived, place: str | None = None) -> AvroSchema:
         _field(name, expression_of(derived, name, source, where), source, types, f"{where}.columns.{name}")
         for name in derived.columns
     ]
+    if derived.identity:
+        fields.insert(0, {"name": derived.identity, "type": "string"})
     record = {"type": "record", "name": _record_name(derived.name), "fields": fields}
     return parse(json.dumps(record), f"{where}.columns")
 
@@ -98,12 +100,12 @@ def may_be_null(expression: Expression, source: AvroSchema) -> bool:
 
 def check_declared(derived: Derived, declared: AvroSchema, made: AvroSchema, where: str) -> None:
     """Hold a declared schema against the one that follows from the columns: every value must fit."""
-    for name in derived.columns:
+    for name in made.by_name:
         if name not in declared.by_name:
             hint = did_you_mean(name, list(declared.by_name))
             raise DeclarationError(f'{where}.columns: field "{name}" does not exist in {derived.schema}{hint}')
     for field in declared.fields:
-        if field.name not in derived.columns:
+        if field.name not in made.by_name:
             raise DeclarationError(
                 f'{where}.columns: field "{field.name}" of {derived.schema} is missing; add "{field.name}": "..."'
             )

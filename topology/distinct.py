@@ -9,7 +9,8 @@ A text of 64 bytes or more is kept as its SHA-256, whose 64 digits no shorter te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from headrace.errors import DeclarationError
 from topology import sessions, windowing
@@ -18,7 +19,7 @@ from topology.postgres import copy_sql, stage_ddl, staged
 from topology.program import Column, Part
 from topology.route import Tried
 from topology.state import FLOATS, PLAIN, Kept, value
-from topology.window import Hopping, Session, Tumbling, Window
+from topology.window import Hopping, Session, TimeWindow, Tumbling
 
 FUNCTION = "count distinct"
 _VALUE = "#value"  # no column of a table has such a name
@@ -26,7 +27,7 @@ _DIGITS = 64  # of a SHA-256
 
 
 def distinct(name: str, duck_type: str, place: str) -> Kept:
-    """A measure that counts distinct values; its finish is `finish`, once the part is known."""
+    """A measure that counts distinct values; it is `finished` once its part is known."""
     _column(duck_type, place)
     return Kept({}, Column(name, "BIGINT", "bigint"), "")
 
@@ -39,8 +40,29 @@ def check_window(window: object, place: str) -> None:
         )
 
 
-def part(
-    state_table: str, stage: str, key: Sequence[Column], window: Window | None, prefix: str, counted: Tried
+def parts(
+    table: str, made: str, key: Sequence[Column], window: TimeWindow | None, prefix: str, counted: Mapping[str, Tried]
+) -> dict[str, Part]:
+    """The part of each measure by its name; those over one expression share it. made: the table's version."""
+    shared: dict[int, Part] = {}
+    for tried in counted.values():
+        if tried.index not in shared:
+            suffix = f"{made}__d{len(shared)}"
+            side = f"state.{quoted(f'{table}__{suffix}')}"
+            shared[tried.index] = _part(side, f"stage_{suffix}", key, window, prefix, tried)
+    return {name: shared[tried.index] for name, tried in counted.items()}
+
+
+def finished(
+    kept: Sequence[Kept], sides: Mapping[str, Part], version_id: str, key: Sequence[Column], window: TimeWindow | None
+) -> list[Kept]:
+    """The measures, those that count distinct values with their finish over their part."""
+    finishes = {name: _finish(side.state_table, version_id, key, window) for name, side in sides.items()}
+    return [replace(one, finish=finishes.get(one.view.name, one.finish)) for one in kept]
+
+
+def _part(
+    state_table: str, stage: str, key: Sequence[Column], window: TimeWindow | None, prefix: str, counted: Tried
 ) -> Part:
     """The part that keeps the values of one row expression."""
     value_column, write = _column(counted.duck_type, "")
@@ -61,7 +83,7 @@ def part(
     )
 
 
-def finish(side: str, version_id: str, key: Sequence[Column], window: Window | None) -> str:
+def _finish(side: str, version_id: str, key: Sequence[Column], window: TimeWindow | None) -> str:
     """Over a row of the view, grouped out of the stored rows `s`: how many values the part `side` has for it.
 
     One look into the primary key for each row that is read, so a query for few rows reads few values.
@@ -118,7 +140,7 @@ def _rows_sql(key: Sequence[Column], prefix: str, windowed: bool, made: str, pre
 # -- Postgres
 
 
-def _state_ddl(side: str, columns: Sequence[Column], window: Window | None) -> str:
+def _state_ddl(side: str, columns: Sequence[Column], window: TimeWindow | None) -> str:
     names = _primary_key(columns, window)
     made = [f"{quoted(column.name)} {column.pg_type} NOT NULL" for column in columns]
     made += ["gen integer NOT NULL"] if _has_generations(window) else []
@@ -126,7 +148,7 @@ def _state_ddl(side: str, columns: Sequence[Column], window: Window | None) -> s
     return f"CREATE TABLE IF NOT EXISTS {side} (\n    {_list(made)}\n)"  # values are only added
 
 
-def _merge_sql(side: str, stage: str, columns: Sequence[Column], window: Window | None) -> str:
+def _merge_sql(side: str, stage: str, columns: Sequence[Column], window: TimeWindow | None) -> str:
     """Add the staged values that shard `%(shard)s` does not have yet."""
     names = _primary_key(columns, window)
     values = {"gen": "coalesce(g.gen, 0)", "shard": "%(shard)s::integer"}
@@ -143,12 +165,12 @@ def _merge_sql(side: str, stage: str, columns: Sequence[Column], window: Window 
     )
 
 
-def _primary_key(columns: Sequence[Column], window: Window | None) -> list[str]:
+def _primary_key(columns: Sequence[Column], window: TimeWindow | None) -> list[str]:
     *places, held = (quoted(column.name) for column in columns)
     return [*places, *(["gen"] if _has_generations(window) else []), held, "shard"]
 
 
-def _has_generations(window: Window | None) -> bool:
+def _has_generations(window: TimeWindow | None) -> bool:
     return window is not None and not isinstance(window, Session)
 
 

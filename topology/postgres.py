@@ -9,7 +9,11 @@ from topology.duck import quoted, text
 from topology.merging import combined, merged
 from topology.program import Column, StateColumn
 from topology.state import Kept
-from topology.window import Session, Window
+from topology.window import Count, Session, Window
+
+# For statements that look up stored rows: plans are kept while the table grows, and one that reads it whole for each
+# staged row would never end.
+BY_INDEX = "SET LOCAL enable_seqscan = off"
 
 _WINDOW_START = Column("window_start", "TIMESTAMP WITH TIME ZONE", "timestamptz")
 
@@ -87,7 +91,10 @@ def view_ddl(
     """The view: the shards' partial rows of the current generation, combined and finished."""
     keys = [f"s.{quoted(column.name)}" for column in key]
     columns, groups, source = list(keys), list(keys), f"FROM {state_table} AS s"
-    if window is not None:
+    if isinstance(window, Count):
+        columns += ['s.window_number AS "windowNumber"', 'sum(s.window_records)::bigint AS "windowRecords"']
+        groups.append("s.window_number")
+    elif window is not None:
         join, start, end = windowing.shown(window)
         columns += [f'{start} AS "windowStart"', f'{end} AS "windowEnd"']
         groups.append(start)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from topology.duck import quoted
 from topology.merging import combined
-from topology.postgres import copy_sql, stage_ddl, staged
+from topology.postgres import BY_INDEX, copy_sql, stage_ddl, staged
 from topology.program import Column, Part, StateColumn
 from topology.window import Session
 
@@ -41,8 +41,7 @@ def part(
         stage_ddl=stage_ddl(stage, rows),
         copy_sql=copy_sql(stage, rows),
         merge_sql=(
-            # Plans are kept while the table grows: one that reads it whole for each session would never end.
-            "SET LOCAL enable_seqscan = off",
+            BY_INDEX,
             _touched_sql(state_table, stage, key, rows),
             _merge_sql(state_table, stage, key, columns),
         ),

@@ -5,14 +5,15 @@ from __future__ import annotations
 from topology import windowing
 from topology.duck import quoted, text
 from topology.program import TableProgram
-from topology.window import Session
+from topology.window import Count, Session
 
 SHARD = "shard"
 
 
 def table_key(program: TableProgram) -> tuple[str, ...]:
-    """Columns of the view that name one of its rows: the group columns, and the window's start where there is one."""
-    return (*(column.name for column in program.key), *(["windowStart"] if program.windowed else []))
+    """Columns of the view that name one of its rows: the group columns, and the window's start or number."""
+    number = ["windowNumber"] if isinstance(program.table.window, Count) else []
+    return (*(column.name for column in program.key), *(["windowStart"] if program.windowed else number))
 
 
 def stored_rows(program: TableProgram) -> str:
@@ -23,7 +24,9 @@ def stored_rows(program: TableProgram) -> str:
     columns = [f"s.{quoted(column.name)}" for column in program.key]
     source = f"FROM {program.state_table} AS s"
     window = program.table.window
-    if window is not None:
+    if isinstance(window, Count):
+        columns.append('s.window_number AS "windowNumber"')
+    elif window is not None:
         columns += ['s.window_start AS "windowStart"', f'{windowing.stored_end(window)} AS "windowEnd"']
         if not isinstance(window, Session):
             source += (

@@ -1,4 +1,4 @@
-"""Windows over event time."""
+"""Windows over event time, and over the records of a key."""
 
 from __future__ import annotations
 
@@ -125,7 +125,27 @@ class Session:
         return start
 
 
-Window = Tumbling | Hopping | Session
+@dataclass(frozen=True)
+class Count:
+    """Windows of so many consecutive records of one key, by offset: the first `records` of them, the next, and so on.
+
+    Only for tables whose group key contains the topic's key: the order of its records is then that of its partition.
+    """
+
+    records: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.records, bool) or not isinstance(self.records, int) or self.records < 1:
+            raise DeclarationError(
+                f"a window of {self.records!r} records is none; give it a number, such as Count(100)"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.records} records"
+
+
+TimeWindow = Tumbling | Hopping | Session
+Window = TimeWindow | Count
 
 _MOST_PANES = 10_000  # of one window; the view reads so many rows for each
 

@@ -13,7 +13,7 @@ from typing import Any
 from headrace.errors import DeclarationError
 from topology.duck import connect, text
 from topology.program import StateColumn
-from topology.window import DAY, Hopping, Session, Tumbling, Window
+from topology.window import DAY, Count, Hopping, Session, TimeWindow, Tumbling, Window
 
 END = StateColumn("window_end", "TIMESTAMP WITH TIME ZONE", "timestamptz", "greatest")  # stored where it is no sum
 _MINUTE = 60_000_000
@@ -29,14 +29,14 @@ def columns(pane_micros: int, zone: str | None, prefix: str) -> list[str]:
     return [f"{start} AS {prefix}window", f"{end} AS {prefix}window_end"]
 
 
-def end(window: Window, prefix: str) -> str:
+def end(window: TimeWindow, prefix: str) -> str:
     """End of a record's pane, or of the session that it would be alone, in terms of `routed`."""
     if isinstance(window, Session):
         return f"event_time + {window.micros}"
     return f"{prefix}window_end" if window.zone else f"{prefix}window + {window.pane_micros}"
 
 
-def filled_end(window: Window, prefix: str) -> str:
+def filled_end(window: TimeWindow, prefix: str) -> str:
     """The DuckDB aggregate that fills `END` where the end is stored."""
     if isinstance(window, Session):
         return f"max(make_timestamptz(r.event_time + {window.micros}))"
@@ -52,10 +52,12 @@ def meaning(window: Window | None) -> dict[str, Any] | None:
             return {"hopping": [window.micros, window.every_micros]}
         case Session():
             return {"session": window.micros}
+        case Count():
+            return {"count": window.records}
     return {"tumbling": window.micros} | ({"zone": window.zone} if window.zone else {})
 
 
-def first_start(window: Window, moment: int) -> int:
+def first_start(window: TimeWindow, moment: int) -> int:
     """Start of the first window that holds a moment."""
     if isinstance(window, Hopping):
         every = window.every_micros
@@ -68,7 +70,7 @@ def first_start(window: Window, moment: int) -> int:
     return int(found.fetchall()[0][0])
 
 
-def shown(window: Window) -> tuple[str, str, str]:
+def shown(window: TimeWindow) -> tuple[str, str, str]:
     """The windows that the view shows of its stored rows `s`: a join, start and end, in Postgres."""
     if isinstance(window, Hopping):
         size, every, pane = window.micros, window.every_micros, window.pane_micros
@@ -87,14 +89,14 @@ def shown(window: Window) -> tuple[str, str, str]:
     return "", "s.window_start", f"s.window_start + interval '{window.micros} microseconds'"
 
 
-def stored_end(window: Window) -> str:
+def stored_end(window: TimeWindow) -> str:
     """End of the pane that is stored as row `s`, in Postgres."""
     if isinstance(window, Session) or window.zone:
         return "s.window_end"
     return f"s.window_start + interval '{window.pane_micros} microseconds'"
 
 
-def ends_are_stored(window: Window) -> bool:
+def ends_are_stored(window: TimeWindow) -> bool:
     """Whether the end of a window is no sum of its start and a length, so that it is a state of its own."""
     return isinstance(window, Session) or window.zone is not None
 

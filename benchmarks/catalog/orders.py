@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from topology import Aggregate, Archive, Derived, EventTime, FileSource, Hopping, Topic, Tumbling
+from topology import Aggregate, Archive, Derived, EventTime, FileSource, Hopping, Session, Topic, Tumbling
 from topology.window import Window
 
 RECORDS = int(os.environ.get("HEADRACE_BENCH_RECORDS") or 10_000_000)
@@ -34,20 +34,21 @@ def _topic(name: str, partitions: int, pipeline: str, records: int = RECORDS) ->
     )
 
 
-def _table(name: str, source: Topic, window: Window = _MINUTE) -> Aggregate:
+def _table(name: str, source: Topic, window: Window = _MINUTE, by: str = "productId") -> Aggregate:
     return Aggregate(
         name,
         source=source,
-        by=["productId"],
+        by=[by],
         window=window,
         allowed_lateness="5 seconds",
         measures={"orders": "count(*)", "salesAmount": "sum(cast(orderAmount as decimal(18,2)))"},
-        description="Sales per product and window.",
+        description="Sales per group and window.",
     )
 
 
 orders = _topic("orders", 4, "bench")
 hopped = _topic("hopped", 4, "bench-hopped", FEW)
+visited = _topic("visited", 4, "bench-visited", FEW)
 orders_1p = _topic("orders-1p", 1, "bench-1p")
 ingested = _topic("ingested", 4, "bench-ingested")
 
@@ -55,6 +56,9 @@ product_minutes = _table("product_minutes", orders)
 product_minutes_1p = _table("product_minutes_1p", orders_1p)
 
 product_hops = _table("product_hops", hopped, Hopping("10 minutes", every="1 minute"))
+
+# 50,000 customers, each of whom orders every 25 seconds or so: a session has three or four orders.
+customer_sessions = _table("customer_sessions", visited, Session("30 seconds"), by="customerId")
 
 by_product = Derived(
     f"bench-by-product-{RECORDS}",

@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import groupby
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headrace.errors import OffsetError
 from headrace.failpoint import Failpoints
@@ -66,7 +67,7 @@ class Committing:
             self._hit(DeriveStep.BEGUN)
             for version, found in sorted(routed.items()):
                 for rows in found.rows:
-                    self._send(producer, version, rows)
+                    self._send(producer, version, rows, batch)
             self._hit(DeriveStep.PRODUCED)
             self._send_letters(producer, batch, routed)
             self._hit(DeriveStep.DEAD_LETTERED)
@@ -79,9 +80,11 @@ class Committing:
         state.made.update(after)
         self._hit(DeriveStep.COMMITTED)
 
-    def _send(self, producer: ShardProducer, version: str, rows: pa.Table) -> None:
+    def _send(self, producer: ShardProducer, version: str, rows: pa.Table, batch: Batch) -> None:
         derived = derived_of(self._programs[version])
         shape = derived.shape
+        if derived.identity:
+            rows = _identified(rows, derived.identity, f"{derived.name}:{batch.topic}:{batch.partition}:")
         columns = [rows.column(field.name).combine_chunks().cast(field.arrow) for field in shape.fields]
         frame = pa.RecordBatch.from_arrays(columns, schema=shape.arrow)
         values = self._encoders[version].encode(shape, self._schema_ids[version], frame).to_pylist()
@@ -144,6 +147,13 @@ class Committing:
                     f" {held.counts} (consumed, applied, filtered, dead-lettered, control, gaps), and reading again"
                     f" gives {counted}; nothing was written; bring back the version of Headrace that made the topic"
                 )
+
+
+def _identified(rows: pa.Table, column: str, prefix: str) -> pa.Table:
+    """The rows with their offsets made the ids of the source's records."""
+    at = rows.schema.get_field_index(column)
+    ids = pc.binary_join_element_wise(pa.scalar(prefix), rows.column(at), "")
+    return rows.set_column(at, column, ids)
 
 
 def _is_new(batch: Batch, state: DerivedShard, version: str) -> bool:

@@ -1,8 +1,8 @@
-"""Orders derived: re-keyed by product and enriched, and routed by amount; a table over what was re-keyed."""
+"""Orders derived: re-keyed by product and enriched, routed by amount, alerts; a table over what was re-keyed."""
 
 import os
 
-from topology import Aggregate, Derived, EventTime, Topic, Tumbling
+from topology import Aggregate, Alert, Derived, EventTime, Topic, Tumbling
 
 NAME = os.environ.get("TEST_TOPIC", "orders-under-test")
 
@@ -43,6 +43,14 @@ large = Derived(
     where="orderAmount >= 250 and status = 'COMPLETED'",
     columns={"orderId": "orderId", "at": "orderTimestamp", "amount": "orderAmount"},
     pipeline="large",
+)
+
+alerts = Alert(
+    f"{NAME}-alerts",
+    source=orders,
+    when="quantity >= 8 and status = 'FAILED'",
+    columns={"customerId": "customerId", "at": "orderTimestamp", "quantity": "quantity"},
+    pipeline="alerts",
 )
 
 bulk = Derived(

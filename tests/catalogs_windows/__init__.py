@@ -1,6 +1,6 @@
 """One table of each kind of window over orders."""
 
-from topology import Aggregate, Between, EventTime, Expect, Hopping, Session, Topic, Tumbling, Unique
+from topology import Aggregate, Between, Count, EventTime, Expect, Hopping, Session, Topic, Tumbling, Unique
 
 orders = Topic(
     "orders-in-windows",
@@ -39,4 +39,13 @@ visits = Aggregate(
 )
 short_visits = Expect(
     visits, critical={"few": Between("orders", maximum=2)}, warning={"once": Unique("customerId", "windowStart")}
+)
+
+by_threes = Aggregate(
+    "by_threes", source=orders, by=["customerId"], window=Count(3), measures={"last": "last(orderId)"}
+)
+numbered = Expect(
+    by_threes,
+    critical={"few": Between("windowRecords", maximum=2)},
+    warning={"once": Unique("customerId", "windowNumber")},
 )

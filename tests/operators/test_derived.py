@@ -30,7 +30,7 @@ from stream_workers.routing import Forced, Router
 from tests.operators.bench import Bench, Crash
 from tests.operators.conftest import EXAMPLES
 from tests.topology.declare import ORDER, topic
-from topology import Derived
+from topology import Alert, Derived
 
 SOURCE = topic(partitions=2, dead_letters="failed")
 COLUMNS = {"productId": "productId", "orderId": "orderId", "at": "orderTimestamp"}
@@ -42,6 +42,12 @@ BY_PRODUCT = Derived(
     require={"cheap": "cents < 9000"},
 )
 DONE = Derived("done", source=SOURCE, key="orderId", columns=COLUMNS, where="status = 'COMPLETED'")
+ALERTS = Alert(
+    "alerts",
+    source=SOURCE,
+    when="orderAmount >= 80",
+    columns={"customerId": "customerId", "at": "orderTimestamp", "amount": "orderAmount"},
+)
 STEPS = tuple(step for step in DeriveStep if not step.name.startswith(("MARK", "TAKEN", "STARTED")))
 
 ORDERS = st.lists(
@@ -169,7 +175,7 @@ class DerivedBench(Bench):
 def test_equals_the_query_whatever_crashes(
     db: Connection, orders: list[tuple[int, int, int, str, bool]], seed: int
 ) -> None:
-    bench = DerivedBench(db, SOURCE, [BY_PRODUCT, DONE])
+    bench = DerivedBench(db, SOURCE, [BY_PRODUCT, DONE, ALERTS])
     for number, (partition, product, cents, status, gap) in enumerate(orders):
         if gap:
             bench.skip(partition)
@@ -192,6 +198,12 @@ def test_equals_the_query_whatever_crashes(
         duck.sql(
             "select orderId, productId, orderId, orderTimestamp, kafka_millis from log"
             " where orderAmount > 0 and status = 'COMPLETED'"
+        ).fetchall()
+    )
+    assert bench.made(ALERTS) == Counter(
+        duck.sql(
+            "select customerId, concat_ws(':', 'alerts', 'orders', partition, log.offset), customerId, orderTimestamp,"
+            " orderAmount, kafka_millis from log where orderAmount >= 80"
         ).fetchall()
     )
     letters = Counter(letter["headrace-reason"] for memory in bench.kafka.values() for letter in memory.letters)

@@ -75,7 +75,7 @@ def test_the_fleet_reports_it(
         tick = Tick({"orders-derived": catalog.pipelines["orders-derived"]}, seen, Cursor(), datetime.now(UTC))
         tick.run()
         told = {event.asset_key for event in tick.events if isinstance(event, AssetMaterialization)}
-        assert told == {AssetKey(["kafka", f"{NAME}-{suffix}"]) for suffix in ("by-product", "large")}
+        assert told == {AssetKey(["kafka", f"{NAME}-{suffix}"]) for suffix in ("by-product", "large", "alerts")}
         by_product = next(t for t in catalog.pipelines["orders-derived"].tables if t.name == f"{NAME}-by-product")
         accounting = judge.accounting(by_product, seen.table(by_product.name))
         assert accounting.passed and accounting.asset == AssetKey(["kafka", by_product.name])

@@ -85,6 +85,20 @@ def test_a_failing_session_names_the_batches_of_its_records(catalog: declared.Ca
 
 
 def test_windows_are_described(catalog: declared.Catalog) -> None:
-    columns = {name: tables.described(catalog.tables[name]) for name in ("per_minute", "visits")}
+    columns = {name: tables.described(catalog.tables[name]) for name in ("per_minute", "visits", "by_threes")}
     assert columns["per_minute"]["windowEnd"].startswith("windowStart + 10 minutes")
     assert columns["visits"]["windowEnd"].startswith("orderTimestamp of the last one + 30 minutes")
+    assert columns["by_threes"]["windowNumber"].startswith("0 for the first 3 records")
+
+
+def test_windows_of_records_have_no_partitions_and_name_their_batches(catalog: declared.Catalog, database: str) -> None:
+    assert tables.days(catalog.tables["by_threes"]) is None
+    ledger = engine(database)
+    with connect(database) as db:
+        sent(catalog, db, *((0, "2026-01-10T00:00:00Z", {}) for _ in range(5)))
+        few, once = catalog.expectations["by_threes"]
+        count, (row,) = quality_rows.failing(db, ledger, catalog.tables["by_threes"], few)
+        assert (count, row.key["windowNumber"], row.values["windowRecords"]) == (1, 0, 3)
+        assert list(row.origins) == [0]
+        assert quality_rows.failing(db, ledger, catalog.tables["by_threes"], once) == (0, [])
+    ledger.dispose()

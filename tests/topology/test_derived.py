@@ -13,7 +13,7 @@ import pytest
 from headrace.errors import DeclarationError
 from schemas import avro
 from tests.topology.declare import ORDERS, Bench, orders, schema_file
-from topology import Derived, EventTime, compile_pipeline
+from topology import Alert, Derived, EventTime, compile_pipeline
 from topology.program import PipelineProgram
 
 SOURCE = replace(ORDERS, dead_letters="failed", partitions=4, pipeline="shop")
@@ -88,6 +88,33 @@ def test_the_schema_follows_from_the_columns() -> None:
 def test_wrong_declarations_are_refused_when_they_load(changes: dict[str, Any], says: str) -> None:
     message = refused(**changes)
     assert re.search(says, message), message
+
+
+ALERT = {"customerId": "customerId", "at": "orderTimestamp", "quantity": "quantity"}
+
+
+def test_an_alert_is_keyed_as_its_source_and_begins_with_its_id() -> None:
+    found = Alert("bulk-alerts", source=SOURCE, when="quantity > 5", columns=ALERT)
+    assert found.key == "customerId" and found.where == "quantity > 5" and found.maker == "shop-derived"
+    first = found.shape.fields[0]
+    assert (first.name, first.kind, first.nullable) == ("alertId", "string", False)
+    bench = Bench(program(found), orders({"quantity": 6}, {"quantity": 5}))
+    assert bench.counts()["t0_filtered"] == 1
+    assert Alert("other", source=SOURCE, when="quantity > 5", columns=COLUMNS, key="productId").key == "productId"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"when": "quantity"}, "where: .*a condition is true or false"),
+        ({"columns": {**ALERT, "alertId": "orderId"}}, '"alertId" is the id that every alert has; name the column'),
+        ({"columns": {"at": "orderTimestamp"}}, 'no column is the source\'s key; add "customerId"'),
+        ({"columns": {"customerId": "customerId"}}, "no column is the source's event time"),
+    ],
+)
+def test_wrong_alerts_are_refused_when_they_load(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(DeclarationError, match=says):
+        program(Alert(**{"name": "alerts", "source": SOURCE, "when": "quantity > 5", "columns": ALERT, **changes}))
 
 
 def test_a_declared_schema_has_to_hold_every_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

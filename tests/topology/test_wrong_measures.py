@@ -8,6 +8,7 @@ import pytest
 
 from headrace.errors import DeclarationError
 from tests.topology.declare import program, table
+from topology import Count
 
 
 def refused(**changes: Any) -> str:
@@ -35,7 +36,10 @@ def refused(**changes: Any) -> str:
         ("count(distinct orderId, quantity)", "count distinct takes one expression"),
         ("count(distinct)", "count distinct takes one expression"),
         ("count(distinct *)", "has a star"),
-        ("count(distinct encode(orderId))", "distinct values of BLOB are not supported; cast it to one of BIGINT, BOOL"),
+        (
+            "count(distinct encode(orderId))",
+            "distinct values of BLOB are not supported; cast it to one of BIGINT, BOOL",
+        ),
         ("count(distinct orderId) + 1", "computes with an aggregate"),
         ("approx_count_distinct(orderId)", "is not among the aggregates"),
         ("stddev(*)", "has a star"),
@@ -45,6 +49,12 @@ def refused(**changes: Any) -> str:
 )
 def test_a_measure_that_cannot_be_kept(measure: str, says: str) -> None:
     assert says in refused(measures={"total": measure})
+
+
+def test_distinct_values_of_windows_of_records() -> None:
+    assert refused(measures={"n": "count(distinct orderId)"}, window=Count(100)).endswith(
+        "measures.n: distinct values are not kept for windows of 100 records; use a window over time, or none"
+    )
 
 
 @pytest.mark.parametrize("name", ["total__sum", "total__count", "total__squares", "total__time", "total__offset"])

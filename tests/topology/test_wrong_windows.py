@@ -10,8 +10,8 @@ import pytest
 
 from headrace.errors import DeclarationError
 from tests.topology.declare import program, table, topic
-from topology import Hopping, Session, Tumbling
-from topology.window import Window
+from topology import Count, Hopping, Session, Tumbling
+from topology.window import TimeWindow, Window
 from topology.windowing import first_start
 
 
@@ -25,6 +25,8 @@ from topology.windowing import first_start
         (lambda: Hopping("1 day", "1 s"), "86400 rows each, 10000 at most"),
         (lambda: Hopping("a day", "1 s"), '"a day" is not a duration'),
         (lambda: Session("0 minutes"), 'a gap of "0 minutes" ends no session'),
+        (lambda: Count(0), "a window of 0 records is none"),
+        (lambda: Count(True), "a window of True records is none"),
         (lambda: Session("a while"), '"a while" is not a duration'),
         (lambda: Tumbling("7 hours", "Europe/Berlin"), "use whole days or a part of a day"),
     ],
@@ -71,6 +73,27 @@ def test_sessions_need_the_key_of_their_topic(changes: dict[str, Any], says: str
         program(table(topic(not_before=None), window=Session("10 minutes")))
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"by": ["productId"]}, "window: records of a window may be in several partitions, for orders has another key"),
+        ({"late": "drop"}, "late: windows of records go by offset, no record is late; leave it out"),
+        ({"allowed_lateness": "1 minute"}, "allowed_lateness: windows of records go by offset, no record is late"),
+        ({"measures": {"windowRecords": "count(*)"}}, 'column name "windowRecords" is reserved; rename it'),
+    ],
+)
+def test_wrong_windows_of_records_are_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        program(table(window=Count(10), **changes))
+    assert says in str(caught.value)
+
+
+def test_windows_of_records_have_no_days_and_need_no_first_one() -> None:
+    (found,) = program(table(topic(not_before=None), window=Count(10))).tables
+    assert not found.windowed
+    assert [column.name for column in found.columns[:3]] == ["customerId", "windowNumber", "windowRecords"]
+
+
 def test_the_version_is_the_windows_meaning() -> None:
     def version(window: Window, **changes: Any) -> str:
         return program(table(window=window, **changes)).tables[0].version
@@ -83,6 +106,8 @@ def test_the_version_is_the_windows_meaning() -> None:
         Hopping("1 hour", "20 minutes"),
         Session("1 hour"),
         Session("2 hours"),
+        Count(10),
+        Count(20),
     ]
     assert len({version(window) for window in windows}) == len(windows)
     assert version(Tumbling("60 minutes")) == version(Tumbling("1 hour"))
@@ -100,7 +125,7 @@ def test_the_version_is_the_windows_meaning() -> None:
         (Session("11 hours"), "2026-01-01T00:00:00"),
     ],
 )
-def test_the_first_window_holds_the_first_moment(window: Window, first: str) -> None:
+def test_the_first_window_holds_the_first_moment(window: TimeWindow, first: str) -> None:
     moment = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
     start = first_start(window, moment)
     assert datetime.fromtimestamp(start / 1e6, UTC).isoformat() == first + "+00:00"

@@ -79,7 +79,7 @@ class DerivedRig(Rig):
     def made(self, *names: str, source: str = "") -> bool:
         """Whether these topics (by suffix) stand at the end of their source."""
         ends = self.ends_of(source or self.topic)
-        for name in names or ("by-product", "large"):
+        for name in names or ("by-product", "large", "alerts"):
             rows = self.at(f"{self.topic}-{name}")
             if {row[0]: row[1] for row in rows} != ends:
                 return False
@@ -156,13 +156,20 @@ class DerivedRig(Rig):
         assert Counter(found) == Counter(kept)
         found = [(*r.values(), m.timestamp()[1]) for _, r, m in self.values(f"{self.topic}-large")]
         assert Counter(found) == Counter(large)
-        for suffix, column in (("by-product", "productId"), ("large", "orderId")):
+        alerts = db.sql(
+            """select concat_ws(':', ?, ?, p, o), "customerId", "orderTimestamp", quantity, ts from log
+            where quantity >= 8 and status = 'FAILED'""",
+            params=[f"{self.topic}-alerts", self.topic],
+        ).fetchall()
+        found = [(*r.values(), m.timestamp()[1]) for _, r, m in self.values(f"{self.topic}-alerts")]
+        assert Counter(found) == Counter(alerts) and alerts
+        for suffix, column in (("by-product", "productId"), ("large", "orderId"), ("alerts", "customerId")):
             for key, record, _ in self.values(f"{self.topic}-{suffix}"):
                 assert key == record[column]
         self.verify_order(db)
         good, bad, data = len(self.sent.good), self.sent.bad(), len(self.sent.messages)
         refused = sum(bad.values())
-        taken = {"by-product": len(kept), "large": len(large)}
+        taken = {"by-product": len(kept), "large": len(large), "alerts": len(alerts)}
         for suffix, applied in taken.items():
             rows = self.at(f"{self.topic}-{suffix}")
             consumed, was_applied, filtered, dead, control, _ = (sum(row[k] for row in rows) for k in range(2, 8))

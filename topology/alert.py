@@ -1,0 +1,36 @@
+"""Topics of alerts: one record for each record of a topic that deserves somebody's attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from topology.derived import Derived
+
+ALERT_ID = "alertId"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert(Derived):
+    """A topic with one alert for each valid record of the source for which `when` is TRUE.
+
+    Everything else is as for `Derived`. The first field is `alertId`, the text `ALERT:TOPIC:PARTITION:OFFSET` of the
+    record: whoever makes the alerts anew, under whatever cuts, gives the same record the same id, so that a receiver
+    outside of Kafka's transactions recognizes one that it has seen. key: by default the column that copies the source's
+    key.
+    """
+
+    when: str
+    key: str = ""
+    where: str | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "where", self.when)
+        if not self.key:
+            same = [name for name, text in self.columns.items() if text.strip().strip('"') == self.source.key]
+            object.__setattr__(self, "key", same[0] if same else "")
+
+    @property
+    def identity(self) -> str:
+        """The field with the id."""
+        return ALERT_ID
