@@ -1,4 +1,4 @@
-"""Topic -> one-minute windows per product -> Postgres, by worker processes as the supervisor starts them."""
+"""Topic -> one-minute windows per product (or another table) -> Postgres, by workers as the supervisor starts them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.process import Process
 from benchmarks.result import Run
 from ledger import Connection, connect
 from stream_workers.source import group_id
-from topology import Aggregate
+from topology import Aggregate, Latest
 
 _DRAIN_SECONDS = 60.0
 
@@ -28,7 +28,7 @@ class Tumbling:
     """
 
     name: str
-    table: Aggregate
+    table: Aggregate | Latest
     workers: int
     hold: Callable[[Connection, str, pa.Table], None] = verify.table
     fill: Callable[[Connection], None] | None = None

@@ -132,6 +132,21 @@ def last(db: Connection, topic: str, partitions: Sequence[int]) -> dict[int, int
     return {row[0]: row[1] for row in rows}
 
 
+def replayed(db: Connection, table: str) -> list[bytes | None]:
+    """Payloads that dead letters of a live table were replayed with, in the order of their coordinates."""
+    rows = db.execute(
+        "select coalesce(c.payload, r.payload) from ledger.correction_outcomes o"
+        " join ledger.table_versions v using (table_version)"
+        " join ledger.corrections c using (topic, partition, seq)"
+        " left join ledger.dead_letter_records r"
+        ' on r.topic = o.topic and r.partition = o.partition and r."offset" = o."offset"'
+        " where v.table_name = %s and v.role = 'live' and o.outcome = 'replayed'"
+        ' order by o.topic, o.partition, o."offset"',
+        (table,),
+    )
+    return [row[0] for row in rows]
+
+
 def due(
     db: Connection, table: str, table_version: str, shard: int, topic: str, partition: int, seq: int, limit: int
 ) -> list[Correction]:

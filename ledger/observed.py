@@ -26,6 +26,7 @@ class Place:
 
     end_offset, next_timestamp, seen_at: how far the partition reaches, the Kafka timestamp of its oldest unread record,
     and when that was seen. level_at: when the position last stood at the end. committed_at: of the last batch.
+    replayed: dead letters that are in the rows by now; `dead_lettered` keeps them.
     """
 
     table: str
@@ -53,6 +54,7 @@ class Place:
     error: str | None
     claimed_at: datetime | None
     committed_at: datetime | None
+    replayed: int = 0
 
     @property
     def build(self) -> str:

@@ -45,7 +45,17 @@ def accounting(program: TableProgram, places: Sequence[Place]) -> Verdict:
     broken = [f"{p.topic}[{p.partition}]" for p in places if not p.holds]
     consumed = sum(p.consumed for p in places)
     numbers: dict[str, int | float | str] = {"partitions": len(places)}
-    for name in ("consumed", "applied", "late", "duplicate", "dead_lettered", "filtered", "control", "gaps"):
+    for name in (
+        "consumed",
+        "applied",
+        "late",
+        "duplicate",
+        "dead_lettered",
+        "filtered",
+        "control",
+        "gaps",
+        "replayed",
+    ):
         numbers[name] = sum(int(getattr(p, name)) for p in places)
     says = f"{consumed:,} records in {len(places)} partitions: one fate each, no offset left out"
     if not places:

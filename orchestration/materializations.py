@@ -59,6 +59,7 @@ def table(
             "records per second": round(report.records_per_s, 1),
             **lag,
             "dead letters": sum(place.dead_lettered for place in report.places),
+            "dead letters replayed": sum(place.replayed for place in report.places),
             "switch": report.switch,
             "reported because": report.reason,
             "table version": report.places[0].table_version,

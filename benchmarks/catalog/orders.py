@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from topology import Aggregate, Archive, Derived, EventTime, FileSource, Hopping, Session, Topic, Tumbling
+from topology import Aggregate, Archive, Derived, EventTime, FileSource, Hopping, Latest, Session, Topic, Tumbling
 from topology.window import Window
 
 RECORDS = int(os.environ.get("HEADRACE_BENCH_RECORDS") or 10_000_000)
@@ -75,6 +75,15 @@ by_product = Derived(
         "cents": "cast(round(orderAmount * 100) as bigint)",
     },
     description="Orders by product.",
+)
+
+kept = _topic("kept", 4, "bench-kept", FEW)
+newest_orders = Latest(
+    "newest_orders",
+    source=kept,
+    by=["customerId"],
+    columns=["orderId", "orderAmount"],
+    description="The newest order of each customer.",
 )
 
 archived = _topic("archived", 4, "bench-archived", FEW)

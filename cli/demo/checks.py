@@ -11,7 +11,7 @@ from cli.demo.landing import Manifest
 from cli.demo.report import Check, Outcome
 from cli.demo.stages import Stage
 from headrace.settings import Settings
-from ledger import connection, reports
+from ledger import connection, corrections, reports
 from orchestration.recount import Recount, ends, recount
 from topology import Topic
 
@@ -41,6 +41,9 @@ def examine(
     with recompute.Recomputation(manifest.files) as expected:
         foreign = expected.add_foreign(log.foreign, settings.need_registry())
         outcome.produced = manifest.produced + foreign.records
+        with connection.connect(settings.need_postgres()) as database:
+            for table in TABLES:
+                expected.add_replayed(table, corrections.replayed(database, table), settings.need_registry())
         found = [
             *_manifest(outcome, manifest, foreign),
             *_identities(entries),

@@ -85,6 +85,8 @@ def dlq_show(record_id: int, record: bool, as_json: bool) -> None:
     if record:
         from cli.dlq.records import text_of
 
+        if letter.partition is None:
+            raise UsageError(f"dead letter {record_id} is a line of a file: correct the file and run `headrace ingest`")
         click.echo(text_of(record_id, letter.topic, letter.payload, settings()))
         return
     with writing(settings()) as db:

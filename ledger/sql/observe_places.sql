@@ -1,6 +1,6 @@
 -- Every partition of these tables, as they live: counts, how far it is, how far the log is, when it last moved.
 select v.table_name as "table", v.table_version, v.pipeline, v.created_at, p.shard, p.topic, p.partition, p.first_offset, p.next_offset,
-       p.gaps, p.consumed, p.applied, p.late, p.duplicate, p.dead_lettered, p.filtered, p.control, p.late_applied, p.level_at,
+       p.gaps, p.consumed, p.applied, p.late, p.duplicate, p.dead_lettered, p.filtered, p.control, p.late_applied, p.replayed, p.level_at,
        e.end_offset, e.next_timestamp, e.seen_at, s.error, s.claimed_at, b.ended_at as committed_at
   from ledger.positions p
   join ledger.table_versions v using (table_version)

@@ -251,6 +251,7 @@ WRONG: list[tuple[list[str], str, int]] = [
     (["replay", "--reason", "late", "--table", "product_sales"], "late records are counted and not kept", 2),
     (["replay", "--table", "ingest"], "correct the file and run `headrace ingest`; nothing was done", 1),
     (["show", "999"], "no dead letter 999", 1),
+    (["show", "LINE", "--record"], "is a line of a file: correct the file", 1),
 ]
 
 
@@ -276,6 +277,7 @@ def test_wrong_commands_are_one_line(desk: Desk, tmp_path: Path, seed: int) -> N
     for name, text in files.items():
         paths[name] = str(tmp_path / f"{name.lower()}.json")
         Path(paths[name]).write_text(text)
+    (paths["LINE"],) = map(str, desk.ids("--table", "ingest"))
     for words, says, code in WRONG:
         typed = [str(number) if word == "NUMBER" else paths.get(word, word) for word in words]
         if words[0] in ("replay", "drop") and says != "add --yes":

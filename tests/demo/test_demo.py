@@ -179,6 +179,7 @@ def _look_around(env: dict[str, str]) -> None:
     shown = json.loads(run(env, "dlq", "show", str(letters["dead_letters"][0]["record_id"]), "--json"))
     assert shown["payload"]["text"].startswith("order ") and shown["partition"] is not None
     assert len(shown["reasons"]) == 2 and all(r.startswith("no_magic_byte") for r in shown["reasons"].values())
+    _replay_one(env)  # the next demo expects it in the tables
     lines = json.loads(run(env, "dlq", "list", "--table", "ingest", "--json"))["dead_letters"]
     assert lines and all(letter["line"] and letter["file_name"] for letter in lines)
     assert "PROBLEM" not in run(env, "doctor")
@@ -187,3 +188,14 @@ def _look_around(env: dict[str, str]) -> None:
         [sys.executable, "-m", "cli.main", "demo"], cwd=ROOT, env=env, capture_output=True, text=True, check=False
     )
     assert another.returncode == 1 and "already" in another.stderr and len(another.stderr.splitlines()) == 1
+
+
+def _replay_one(env: Mapping[str, str]) -> None:
+    """Correct a dead letter by hand."""
+    found = json.loads(run(env, "dlq", "list", "--reason", "require:positive_amount", "--json"))["dead_letters"]
+    number = str(found[0]["record_id"])
+    record = json.loads(run(env, "dlq", "show", number, "--record"))
+    file = Path(env["HEADRACE_HOME"]).parent / "order.json"
+    file.write_text(json.dumps({**record, "orderAmount": 12.34, "status": "COMPLETED"}))
+    said = json.loads(run(env, "dlq", "replay", number, "--edit", str(file), "--yes", "--wait", "--json"))
+    assert said["outcomes"] == {"replayed": 2, "refused": 0, "waiting": 0}

@@ -118,6 +118,18 @@ def test_records_of_no_file_without_an_order_are_counted_by_reason(files: list[P
     assert struct.unpack(">I", b"\x00\x00\x00\x07") == (7,)
 
 
+def test_a_replayed_record_counts_in_its_table_alone(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    order = ORDER | {"orderId": "r1", "orderAmount": 0.02, "orderTimestamp": "2026-01-05T12:14:00+02:00"}
+    monkeypatch.setattr(recompute, "_decode", lambda value, url, schemas: order if value == b"good" else "undecodable")
+    with Recomputation(files) as expected:
+        expected.add_replayed("product_sales", [b"good"], "http://127.0.0.1:9")
+        assert expected.compare("customer_order_totals", [CUSTOMERS.encode()]).none
+        assert not expected.compare("product_sales", [SALES.encode()]).none
+        assert expected.compare("product_sales", [SALES.replace("12.62,3", "12.64,4").encode()]).none
+        with pytest.raises(ValueError, match="undecodable"):
+            expected.add_replayed("product_sales", [b"bad"], "http://127.0.0.1:9")
+
+
 def test_imports_nothing_of_ours() -> None:
     ours = {folder.name for folder in Path(__file__).parents[2].iterdir() if (folder / "__init__.py").exists()}
     tree = ast.parse(Path(recompute.__file__).read_text())
