@@ -66,6 +66,22 @@ MUTANTS = (
         "tests/operators/test_late.py::test_equals_the_batch_query",
     ),
     Mutant(
+        "duplicate-forgotten-at-a-commit",
+        (("stream_workers/dedup.py", "    until[found[:, 0]] = found[:, 1]\n", "    found[:, 0]\n"),),
+        "tests/operators/test_dedup.py::test_equals_the_batch_query",
+    ),
+    Mutant(
+        "duplicate-registers-its-id",
+        (
+            (
+                "stream_workers/dedup.py",
+                "again[index] = True\n        else:\n    ",
+                "again[index] = True\n        if True:\n    ",
+            ),
+        ),
+        "tests/operators/test_dedup.py::test_equals_the_batch_query",
+    ),
+    Mutant(
         "archive-cut-changed",
         (("stream_workers/archive/opening.py", "Held(table, begun.get(version))", "Held(table)"),),
         "tests/operators/test_archive.py::test_each_record_is_in_one_file_whatever_crashes",
