@@ -175,6 +175,11 @@ MUTANTS = (
         "tests/operators/test_measures.py::test_equals_the_batch_query",
     ),
     Mutant(
+        "distinct-in-each-partition",
+        (("topology/distinct.py", "count(DISTINCT d.{quoted(_VALUE)})", "count(d.{quoted(_VALUE)})"),),
+        "tests/operators/test_distinct.py::test_equals_the_batch_query",
+    ),
+    Mutant(
         "pane-edge",
         (("topology/windowing.py", "interval '{size - pane} microseconds'", "interval '{size} microseconds'"),),
         "tests/operators/test_hopping.py::test_overlapping_windows_equal_the_query",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas import AvroSchema
-from topology import checks, counting, postgres, route, sessions, windowing
+from topology import checks, counting, distinct, postgres, route, sessions, windowing
 from topology.aggregate import Aggregate
 from topology.archive import Archive
 from topology.archive_compile import check as check_archive
@@ -184,13 +184,18 @@ class _Compiler:
                 copy_sql=postgres.copy_sql(stage, columns),
                 merge_sql=(postgres.merge_sql(state_table, stage, key, states, windowed),),
             )
+        counted = {
+            name: tried for name, (one, tried) in measures.items() if tried and one.function == distinct.FUNCTION
+        }
+        sides = distinct.parts(table.name, made, key, window, prefix, counted)
+        kept = distinct.finished(kept, sides, f"{table.name}@{made}", key, window)
         self._routes.append(self._route(table, prefix, key, measures, kept, where))
         self._tables.append(
             TableProgram(
                 table=table,
                 prefix=prefix,
                 version=made,
-                parts=(part,),
+                parts=(part, *dict.fromkeys(sides.values())),
                 key=key,
                 states=states,
                 columns=_view_columns(key, table.window, kept),
@@ -211,6 +216,8 @@ class _Compiler:
             where = f"{place}: {table.name}.measures.{name}"
             parsed = measure(text, self._schema, self._topic.shape_name, where)
             tried = None
+            if parsed.function == distinct.FUNCTION:
+                distinct.check_window(table.window, where)
             if parsed.over is not None:
                 refuse_unstable(parsed.over, where)
                 tried = self._tried[self._try(parsed.over, where)]
@@ -254,7 +261,8 @@ class _Compiler:
         texts = route.key_checks(free) + (id_checks(table.dedup, self._schema) if table.dedup else [])
         used = [(name, tried) for name, (_, tried) in measures.items() if tried is not None]
         for (name, (_, tried)), one in zip(measures.items(), kept, strict=True):
-            if tried is not None and one.view.duck_type == "VARCHAR":
+            held = tried.duck_type if tried and not one.states else one.view.duck_type
+            if tried is not None and held == "VARCHAR":
                 texts.append(route.TextCheck(tried.value, f"nul_in_value:{name}"))
         return route.TableRoute(
             prefix=prefix,

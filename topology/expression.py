@@ -53,7 +53,10 @@ _SYNTAX = {
     "case",
     "between",
 }
-_ONLY = "use one of sum, count, min, max, avg, first, last, stddev, stddev_pop, var_samp, var_pop over a row expression"
+_ONLY = (
+    "use one of sum, count, count(distinct ...), min, max, avg, first, last, stddev, stddev_pop, var_samp, var_pop "
+    "over a row expression"
+)
 
 # Constructs in which the text itself asks for a null; elsewhere a null out of values is a failed expression.
 _ASKS_FOR_NULL = (exp.Case, exp.If, exp.Nullif, exp.TryCast, exp.Null)
@@ -92,7 +95,7 @@ class Expression:
 
 @dataclass(frozen=True)
 class Measure:
-    """An aggregate over a row expression; the expression is None in count(*)."""
+    """An aggregate over a row expression; the expression is None in count(*). function: also `count distinct`."""
 
     function: str
     over: Expression | None
@@ -129,9 +132,12 @@ def measure(text: str, schema: AvroSchema, schema_path: str, place: str) -> Meas
         raise DeclarationError(
             f"{place}: {function} has an order of its own; first and last go by event time, leave it out"
         )
-    if node.find(exp.Distinct):
-        raise DeclarationError(f"{place}: distinct values of two workers cannot be added up; {_ONLY}")
-    inner = text[tokens[1].end + 1 : tokens[-1].start].strip()
+    before = tokens[1]
+    if isinstance(node.this, exp.Distinct):
+        if function != "count":
+            raise DeclarationError(f"{place}: {function} has no distinct; only count(distinct ...) has")
+        function, before = "count distinct", tokens[2]
+    inner = text[before.end + 1 : tokens[-1].start].strip()
     if function == "count" and inner == "*":
         return Measure("count", None)
     if not inner or node.expressions or _commas(tokens):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from topology.distinct import FUNCTION, distinct
 from topology.ends import ENDS, end
 from topology.expression import Measure
 from topology.program import Column, StateColumn
@@ -15,6 +16,8 @@ def keep(name: str, measure: Measure, duck_type: str, *, approx: bool, place: st
         argument = "*" if measure.over is None else "{x}"
         count = State(StateColumn(name, "BIGINT", "bigint", "add"), f"count({argument})")
         return Kept({"count": count}, Column(name, "BIGINT", "bigint"), "cast({count} AS bigint)")
+    if measure.function == FUNCTION:
+        return distinct(name, duck_type, place)
     if measure.function in {"min", "max"}:
         return extreme(name, measure.function, duck_type, place)
     if measure.function in ENDS:

@@ -69,13 +69,14 @@ def merge_sql(
             "AND g.day = (s.window_start AT TIME ZONE 'UTC')::date"
         )
     updates = [f"{quoted(state.name)} = {merged(state, 't', 'excluded')}" for state in states]
+    found = f"UPDATE SET\n    {_list(updates)}" if updates else "NOTHING"
     columns = [*names, "shard", *(quoted(state.name) for state in states)]
     selected = [*values, "%(shard)s::integer", *(f"s.{quoted(state.name)}" for state in states)]
     return (
         f"INSERT INTO {state_table} AS t (\n    {_list(columns)}\n)\n"
         f"SELECT\n    {_list(selected)}\n{source}\n"
         f"ORDER BY {', '.join(value for value in values if value != 'coalesce(g.gen, 0)')}\n"
-        f"ON CONFLICT ({', '.join(_primary_key(key, windowed))}) DO UPDATE SET\n    {_list(updates)}"
+        f"ON CONFLICT ({', '.join(_primary_key(key, windowed))}) DO {found}"
     )
 
 

@@ -51,26 +51,42 @@ def part(
 # -- DuckDB
 
 
+def values_sql(key: Sequence[Column], window: Session, prefix: str, index: int, made: str, present: str) -> str:
+    """What `made` gives over row expression `index` where it is `present`, once per key and session of the batch."""
+    names, sessions = _sessions(key, window.micros, prefix, [index])
+    columns = [*_shown(key, names), made]
+    return f"{sessions}\nSELECT DISTINCT {', '.join(columns)}\nFROM sessions AS r\nWHERE {present}\nORDER BY ALL"
+
+
 def _rows_sql(
     key: Sequence[Column], states: Sequence[tuple[StateColumn, str]], gap: int, prefix: str, used: Sequence[int]
 ) -> str:
     """One row per key and session of the batch's applied records."""
+    names, sessions = _sessions(key, gap, prefix, used)
+    shown = _shown(key, names)
+    shown += [f"{aggregate.replace('f._offset', 'r._offset')} AS {quoted(state.name)}" for state, aggregate in states]
+    groups = ", ".join(f"r.{name}" for name in [*names, _START])
+    return f"{sessions}\nSELECT {_list(shown)}\nFROM sessions AS r\nGROUP BY {groups}\nORDER BY {groups}"
+
+
+def _sessions(key: Sequence[Column], gap: int, prefix: str, used: Sequence[int]) -> tuple[list[str], str]:
+    """The applied records as CTE `sessions`, each with its session's start; first the names that the key has there."""
     names = [f'"#{number}"' for number in range(len(key))]  # the record's own columns may be called as ours
     keys = [f"f.{quoted(column.name)} AS {name}" for column, name in zip(key, names, strict=True)]
     values = [*keys, "f._offset", "r.event_time", *(f"r.x{index}" for index in used)]
     same_key = f"PARTITION BY {', '.join(names)} ORDER BY event_time"
     quiet = f"event_time - lag(event_time) OVER ({same_key}) < {gap}"
-    shown = [f"r.{name} AS {quoted(column.name)}" for column, name in zip(key, names, strict=True)]
-    shown.append(f"make_timestamptz(r.{_START}) AS window_start")
-    shown += [f"{aggregate.replace('f._offset', 'r._offset')} AS {quoted(state.name)}" for state, aggregate in states]
-    groups = ", ".join(f"r.{name}" for name in [*names, _START])
-    return (
+    return names, (
         f"WITH passed AS (\n  SELECT {_list(values)}\n  FROM frame AS f POSITIONAL JOIN routed AS r\n"
         f"  WHERE r.{prefix}applied\n),\n"
         f"begun AS (\n  SELECT *, CASE WHEN {quiet} THEN NULL ELSE event_time END AS {_BEGUN}\n  FROM passed\n),\n"
-        f"sessions AS (\n  SELECT *, max({_BEGUN}) OVER ({same_key}) AS {_START}\n  FROM begun\n)\n"
-        f"SELECT {_list(shown)}\nFROM sessions AS r\nGROUP BY {groups}\nORDER BY {groups}"
+        f"sessions AS (\n  SELECT *, max({_BEGUN}) OVER ({same_key}) AS {_START}\n  FROM begun\n)"
     )
+
+
+def _shown(key: Sequence[Column], names: Sequence[str]) -> list[str]:
+    shown = [f"r.{name} AS {quoted(column.name)}" for column, name in zip(key, names, strict=True)]
+    return [*shown, f"make_timestamptz(r.{_START}) AS window_start"]
 
 
 # -- Postgres

@@ -8,7 +8,19 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from topology import Aggregate, Archive, Dedup, Derived, EventTime, FileSource, Hopping, Session, Topic, Tumbling
+from topology import (
+    Aggregate,
+    Archive,
+    Dedup,
+    Derived,
+    EventTime,
+    FileSource,
+    Hopping,
+    Latest,
+    Session,
+    Topic,
+    Tumbling,
+)
 from topology.window import Window
 
 RECORDS = int(os.environ.get("HEADRACE_BENCH_RECORDS") or 10_000_000)
@@ -49,6 +61,7 @@ def _table(name: str, source: Topic, window: Window = _MINUTE, by: str = "produc
 
 orders = _topic("orders", 4, "bench")
 hopped = _topic("hopped", 4, "bench-hopped", FEW)
+grown = _topic("grown", 4, "bench-grown", FEW)
 visited = _topic("visited", 4, "bench-visited", FEW)
 repeated = _topic("repeated", 4, "bench-repeated", FEW)
 orders_1p = _topic("orders-1p", 1, "bench-1p")
@@ -67,6 +80,8 @@ product_minutes_once = replace(
     _table("product_minutes_once", repeated), dedup=Dedup(["customerId", "orderId"], horizon="5 minutes")
 )
 
+customer_minutes = _table("customer_minutes", grown, by="customerId")
+
 by_product = Derived(
     f"bench-by-product-{RECORDS}",
     source=orders,
@@ -79,6 +94,15 @@ by_product = Derived(
         "cents": "cast(round(orderAmount * 100) as bigint)",
     },
     description="Orders by product.",
+)
+
+kept = _topic("kept", 4, "bench-kept", FEW)
+newest_orders = Latest(
+    "newest_orders",
+    source=kept,
+    by=["customerId"],
+    columns=["orderId", "orderAmount"],
+    description="The newest order of each customer.",
 )
 
 archived = _topic("archived", 4, "bench-archived", FEW)
