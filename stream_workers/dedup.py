@@ -73,6 +73,7 @@ def take(
             late_applied=int(np.count_nonzero((passed.final <= passed.before) & ~again)),
             late=taken.late,
             duplicate=passed.at[again],
+            late_taken=np.setdiff1d(taken.late_taken, passed.at[again]),
         ),
         fresh,
     )

@@ -7,7 +7,7 @@ a function of the log alone, however it is cut into batches. Tables count late r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import duckdb
 import numpy as np
@@ -23,7 +23,10 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Taken:
-    """What a table takes of a batch. late, duplicate: indices in the batch of the records it leaves out as such."""
+    """What a table takes of a batch. late, duplicate: indices in the batch of the records it leaves out as such.
+
+    late_taken: those of late records that it takes, or of any that may be late, where the table emits final rows.
+    """
 
     applied: int
     min_event: int | None
@@ -31,6 +34,7 @@ class Taken:
     late_applied: int = 0
     late: Indices = field(default_factory=no_offsets)
     duplicate: Indices = field(default_factory=no_offsets)
+    late_taken: Indices = field(default_factory=no_offsets)
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,16 @@ def take(
     """
     p = table.prefix
     whole = Taken(counts[f"{p}applied"] or 0, counts[f"{p}min_event"], counts[f"{p}max_event"])
+    if table.final and batch.corrected:
+        return replace(whole, late_taken=np.arange(batch.records, dtype=np.int64))
     least = counts[f"{p}min_final"]
     if least is None or lifted is None or least > lifted or batch.corrected:
         return whole  # nothing can be late: no look at single records
     seen = passed(connection, table, batch, watermark)
     late = seen.final <= seen.before
     if not table.drops_late:
-        return Taken(whole.applied, whole.min_event, whole.max_event, int(np.count_nonzero(late)))
+        kept = seen.at[late] if table.final else no_offsets()
+        return replace(whole, late_applied=int(np.count_nonzero(late)), late_taken=kept)
     if not late.any():
         return whole
     leave_out(connection, table, seen.at[late])

@@ -71,6 +71,7 @@ class Routed:
     late: Offsets = field(default_factory=no_offsets)
     duplicate: Offsets = field(default_factory=no_offsets)
     fresh: pa.Table | None = None
+    changed: pa.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,14 @@ class Router:
             late=batch.offsets[taken.late],
             duplicate=batch.offsets[taken.duplicate],
             fresh=fresh,
+            changed=self._changed(table, taken) if taken.applied and taken.late_taken.size else None,
         )
+
+    def _changed(self, table: TableProgram, taken: fates.Taken) -> pa.Table:
+        """The rows that records change which may be late."""
+        assert table.final is not None  # others have none
+        self._duck.register("late_taken", pa.table({"_i": taken.late_taken}))
+        return self._duck.sql(table.final.late_rows_sql).to_arrow_table()
 
     def _known(
         self,

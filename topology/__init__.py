@@ -8,6 +8,7 @@ from topology.archive import Archive
 from topology.dedup import Dedup
 from topology.derived import Derived
 from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
+from topology.final import Final
 from topology.latest import Latest
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
@@ -28,6 +29,7 @@ __all__ = [
     "EventTime",
     "Expect",
     "FileSource",
+    "Final",
     "Holds",
     "Hopping",
     "InSet",

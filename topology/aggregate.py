@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from topology.dedup import Dedup
+from topology.final import Final
 from topology.topic import Topic
 from topology.window import Window
 
@@ -20,7 +21,8 @@ class Aggregate:
     decides when a row is final. late: `correct` applies records of final rows as any others, `drop` does not (closed
     books): they are counted `late`. dedup: leave out records whose id the table has had. approx: allow sums of doubles,
     whose result depends on the order of the records. fresh_within: how long ago the table may last have been true
-    before it counts as stale. max_lag: how long a record may wait to be consumed before that is a warning.
+    before it counts as stale. max_lag: how long a record may wait to be consumed before that is a warning. emit: rows
+    as records of a topic, once they are final.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Aggregate:
     allowed_lateness: str = "0 seconds"
     late: Literal["correct", "drop"] = "correct"
     dedup: Dedup | None = None
+    emit: Final | None = None
     approx: bool = False
     fresh_within: str = "15 minutes"
     max_lag: str = "1 minute"

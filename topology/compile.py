@@ -20,6 +20,8 @@ from topology.derived_compile import check as check_derived
 from topology.derived_compile import compile_derived, source_rules
 from topology.duck import quoted, version
 from topology.expression import Expression, Measure, measure
+from topology.final_compile import Stored, compile_final
+from topology.final_compile import check as check_final
 from topology.keeping import keep
 from topology.latest import Latest
 from topology.latest_compile import check as check_latest
@@ -148,6 +150,7 @@ class _Compiler:
         """Check and compile one table."""
         checks.check_table(table, self._topic, self._schema, place)
         check_dedup(table, self._topic, self._schema, place)
+        check_final(table, place)
         prefix = f"t{len(self._tables)}_"
         where = None
         if table.where is not None:
@@ -168,6 +171,7 @@ class _Compiler:
         made = hashlib.sha256(text.encode()).hexdigest()[:12]
         state_table = f"state.{quoted(f'{table.name}__{made}')}"
         stage = f"stage_{made}"
+        shown = _view_columns(key, table.window, kept)
         pairs = [(state, aggregate) for state, (_, aggregate) in zip(states, filled, strict=True)]
         if isinstance(table.window, Count):
             part = counting.part(state_table, stage, key, pairs, table.window, prefix)
@@ -198,7 +202,7 @@ class _Compiler:
                 parts=(part, *dict.fromkeys(sides.values())),
                 key=key,
                 states=states,
-                columns=_view_columns(key, table.window, kept),
+                columns=shown,
                 window_micros=window.micros if window else None,
                 lateness_micros=lateness,
                 final_sql=f"{windowing.end(window, prefix)} + {lateness}" if window else None,
@@ -207,6 +211,9 @@ class _Compiler:
                 definition=definition,
                 drops_late=table.late == "drop",
                 ids=compile_dedup(table.dedup, self._schema, table.name, made, prefix) if table.dedup else None,
+                final=compile_final(Stored(table, made, state_table, prefix, key, shown, kept), place)
+                if table.emit
+                else None,
             )
         )
 
@@ -341,7 +348,7 @@ class _Compiler:
                 if f.name in used
             },
             **({"dedup": meaning(table.dedup, self._schema)} if table.dedup else {}),
-        }
+        } | ({"emit": [table.emit.topic, table.emit.partitions]} if table.emit else {})
 
 
 def _view_columns(key: Sequence[Column], window: Window | None, kept: Sequence[Kept]) -> tuple[Column, ...]:
