@@ -100,7 +100,7 @@ MUTANTS = (
     Mutant(
         "closed-further-than-read",
         (("stream_workers/emit/closing.py", "closed_through=until)", "closed_through=due)"),),
-        "tests/operators/test_final.py::test_the_last_revision_is_what_the_query_gives",
+        "tests/operators/test_final.py::test_much_at_once_is_closed_in_steps_and_whole[quarters]",
     ),
     Mutant(
         "outbox-published-again",
