@@ -16,16 +16,29 @@ from typing import TypeVar
 
 from headrace.errors import DeclarationError
 from schemas.avro import did_you_mean
-from topology import Aggregate, Archive, Derived, Expect, FileSource, Latest, Topic, View
+from topology import Aggregate, Archive, Derived, Expect, FileSource, Join, Latest, Topic, View
 from topology.check_expect import Expected, compile_expects
 from topology.compile import compile_pipeline
 from topology.final import FinalTopic
-from topology.program import PipelineProgram, TableProgram, ViewProgram
+from topology.join_compile import compile_join, with_joins
+from topology.program import JoinProgram, PipelineProgram, TableProgram, ViewProgram
 
 Table = Aggregate | Latest
-Declaration = Topic | FileSource | Table | Archive | View | Expect
-_KINDS = ("Topic", "FileSource", "Derived", "Alert", "Aggregate", "Latest", "Archive", "Rolling", "TopK", "Expect")
-_Named = Table | Archive | View  # what has a name in the schema public
+Declaration = Topic | FileSource | Table | Archive | View | Join | Expect
+_KINDS = (
+    "Topic",
+    "FileSource",
+    "Derived",
+    "Alert",
+    "Aggregate",
+    "Latest",
+    "Archive",
+    "Rolling",
+    "TopK",
+    "Join",
+    "Expect",
+)
+_Named = Table | Archive | View | Join  # what has a name in the schema public
 _T = TypeVar("_T", Topic, FileSource, _Named)
 
 
@@ -42,6 +55,7 @@ class Catalog:
     archives: Mapping[str, TableProgram]
     pipelines: Mapping[str, PipelineProgram]
     views: Mapping[str, ViewProgram]
+    joins: Mapping[str, JoinProgram]
     expectations: Mapping[str, tuple[Expected, ...]]
     emitted: Mapping[str, FinalTopic]
     _places: Mapping[int, str] = field(repr=False)
@@ -84,6 +98,7 @@ def load(package: str = "assets") -> Catalog:
     tables = {name: item for name, item in readable.items() if isinstance(item, Table)}
     archives = {name: item for name, item in readable.items() if isinstance(item, Archive)}
     views = {name: item for name, item in readable.items() if isinstance(item, View)}
+    joins = {name: item for name, item in readable.items() if isinstance(item, Join)}
     paths: dict[str, str] = {}
     for source in sources.values():
         _check_topic(source.name, source.topic, topics, places[id(source)])
@@ -91,9 +106,11 @@ def load(package: str = "assets") -> Catalog:
     readers: list[Table | Archive] = [*tables.values(), *archives.values()]
     for reader in readers:
         _check_topic(reader.name, reader.source, topics, places[id(reader)])
-    for view in views.values():
-        name = getattr(view.table, "name", repr(view.table))
-        if tables.get(name) is not view.table:
+    read: list[tuple[View | Join, object]] = [(view, view.table) for view in views.values()]
+    read += [(join, table) for join in joins.values() for table in join.tables if isinstance(table, Table)]
+    for view, of in read:
+        name = getattr(of, "name", repr(of))
+        if tables.get(name) is not of:
             raise DeclarationError(
                 f'{places[id(view)]}: {view.name}: its table "{name}" is not declared by a name of its own at the top'
                 f" of a file{did_you_mean(name, list(tables))}"
@@ -108,6 +125,8 @@ def load(package: str = "assets") -> Catalog:
             _check_topic(derived.name, derived.source, topics, places[id(derived)])
     pipelines = _compile(topics, [*tables.values(), *views.values()], archives, places)
     programs = {table.name: table for pipeline in pipelines.values() for table in pipeline.tables}
+    joined = {name: compile_join(join, programs, places[id(join)]) for name, join in joins.items()}
+    pipelines = {name: with_joins(pipeline, joined.values()) for name, pipeline in pipelines.items()}
     expects = compile_expects(
         [(place, item) for place, item in found if isinstance(item, Expect)], {name: programs[name] for name in tables}
     )
@@ -118,6 +137,7 @@ def load(package: str = "assets") -> Catalog:
         archives={name: programs[name] for name in archives},
         pipelines=pipelines,
         views={view.name: view for pipeline in pipelines.values() for view in pipeline.views},
+        joins=joined,
         expectations=expects,
         emitted=_emitted([programs[name] for name in tables], topics, readable, places),
         _places=places,
@@ -197,6 +217,8 @@ def _by_name(found: list[tuple[str, _T]], what: str) -> dict[str, _T]:
 def _what(item: object, otherwise: str) -> str:
     if isinstance(item, Archive):
         return "archive"
+    if isinstance(item, Join):
+        return "join"
     return "view" if isinstance(item, View) else otherwise
 
 

@@ -42,6 +42,7 @@ def validate(as_json: bool) -> None:
                 "emitted": {name: topic.table for name, topic in sorted(found.emitted.items())},
                 "archives": {name: program.version_id for name, program in sorted(found.archives.items())},
                 "views": {name: view.table for name, view in sorted(found.views.items())},
+                "joins": {name: [t.name for t in join.tables] for name, join in sorted(found.joins.items())},
                 "pipelines": {name: [t.name for t in p.tables] for name, p in sorted(found.pipelines.items())},
             }
         )
@@ -89,9 +90,15 @@ def validate(as_json: bool) -> None:
             [(a.name, a.source.name, a.at, f"{a.roll_size} or {a.roll_after}", a.maker) for a in lakes],
         )
     show_table("views", ["view", "of table"], [(v.name, v.table) for v in found.views.values()])
+    if found.joins:
+        show_table(
+            "joins",
+            ["join", "of tables", "kind"],
+            [(j.name, ", ".join(t.name for t in j.tables), j.join.kind) for j in found.joins.values()],
+        )
     click.echo(
         f"valid: {len(found.topics)} topics, {len(found.sources)} sources of files, {len(found.tables)} tables, "
-        f"{len(found.views)} views, {len(found.pipelines)} pipelines"
+        f"{len(found.views)} views, {len(found.joins)} joins, {len(found.pipelines)} pipelines"
     )
 
 

@@ -10,6 +10,13 @@ from ledger import views
 from ledger.connection import Connection
 from ledger.sql import sql
 
+_LOCK = 0x48454154
+
+
+def lock(db: Connection) -> None:
+    """Let nobody else make or drop tables and views until the transaction ends: a view may read several pipelines'."""
+    db.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+
 
 def live(db: Connection, table_name: str) -> str | None:
     """The live version of a table, None before its first worker."""
@@ -31,6 +38,7 @@ def drop(db: Connection, pipeline: str) -> list[str]:
     Deleting the shards waits for a commit in flight, and fences every later one of a running worker: its row is gone.
     """
     with db.transaction():
+        lock(db)
         found = db.execute(
             "select table_version, table_name, state_table from ledger.table_versions"
             " where pipeline = %s order by table_version",

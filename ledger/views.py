@@ -1,4 +1,4 @@
-"""The views that people read: as they are in Postgres now, and the follow-on views that Headrace makes of tables."""
+"""The views that people read: as they are in Postgres now, and the follow-on views and joins that Headrace makes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _LOCK_SECONDS = 5  # a reader that holds a view longer than this must not make a
 
 @dataclass(frozen=True)
 class Made:
-    """A follow-on view: the table it reads, and the statement that creates it."""
+    """A view: the table it reads, the statement that creates it, the tables it reads besides."""
 
     table: str
     ddl: str
+    further: tuple[str, ...] = ()
 
 
 def columns(db: Connection, name: str) -> list[tuple[str, str]] | None:
@@ -29,17 +30,25 @@ def columns(db: Connection, name: str) -> list[tuple[str, str]] | None:
     return [(str(column), str(kind)) for column, kind in rows] or None
 
 
-def follow(db: Connection, tables: Collection[str], declared: Mapping[str, Made]) -> None:
-    """Have these follow-on views of these tables, by name, and no others; what is as declared is left alone.
+def follow(
+    db: Connection, tables: Collection[str], declared: Mapping[str, Made], waiting: Collection[str] = ()
+) -> None:
+    """Have these views of these tables, by name, and no others; what is as declared is left alone.
 
-    Call inside a transaction. Raises `Terminal` where something else has a view's name, or depends on a view that is to
+    waiting: views that cannot be made yet, because a table they read is not there; they are left as they are. Call
+    inside a transaction. Raises `Terminal` where something else has a view's name, or depends on a view that is to
     be made anew.
     """
     rows = db.execute(
-        "select view_name, table_name, ddl from ledger.views where table_name = any(%s) or view_name = any(%s)",
-        (list(tables), list(declared)),
+        "select view_name, table_name, ddl, further_tables from ledger.views"
+        " where table_name = any(%(tables)s) or further_tables && %(tables)s or view_name = any(%(names)s)",
+        {"tables": list(tables), "names": list(declared)},
     )
-    found = {str(name): Made(str(table), str(ddl)) for name, table, ddl in rows}
+    found = {
+        str(name): Made(str(table), str(ddl), tuple(further))
+        for name, table, ddl, further in rows
+        if name not in waiting
+    }
     if found == declared:
         return
     db.execute(f"set local lock_timeout = '{_LOCK_SECONDS}s'".encode())
@@ -56,13 +65,18 @@ def follow(db: Connection, tables: Collection[str], declared: Mapping[str, Made]
             )
         db.execute(made.ddl.encode())
         db.execute(
-            "insert into ledger.views (view_name, table_name, ddl) values (%s, %s, %s)", (name, made.table, made.ddl)
+            "insert into ledger.views (view_name, table_name, ddl, further_tables) values (%s, %s, %s, %s)",
+            (name, made.table, made.ddl, list(made.further)),
         )
 
 
 def drop_of(db: Connection, table: str) -> None:
-    """Drop the follow-on views of a table; inside a transaction."""
-    for (name,) in db.execute("select view_name from ledger.views where table_name = %s", (table,)).fetchall():
+    """Drop the views that read a table; inside a transaction."""
+    rows = db.execute(
+        "select view_name from ledger.views where table_name = %(table)s or %(table)s = any(further_tables)",
+        {"table": table},
+    )
+    for (name,) in rows.fetchall():
         _drop(db, name)
 
 

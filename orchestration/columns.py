@@ -44,6 +44,19 @@ def table_columns(columns: Iterable[tuple[str, str]], described: Mapping[str, st
     return TableSchema(columns=[TableColumn(name, kind, description=described.get(name)) for name, kind in columns])
 
 
+def lineage_of_several(columns: Mapping[str, Sequence[tuple[AssetKey, str]]]) -> dict[str, MetadataValue[Any]]:
+    """Metadata entries that say from which columns of which assets each column is made."""
+    rows = [
+        f"| {column} | {', '.join(f'{source.path[-1]}.{origin}' for source, origin in origins)} |"
+        for column, origins in columns.items()
+    ]
+    deps = {column: [TableColumnDep(source, origin) for source, origin in found] for column, found in columns.items()}
+    return {
+        "dagster/column_lineage": MetadataValue.column_lineage(TableColumnLineage(deps)),
+        "column lineage": MetadataValue.md("\n".join(["| column | made from |", "| --- | --- |", *rows])),
+    }
+
+
 def lineage(source: AssetKey, columns: Mapping[str, Sequence[str]]) -> dict[str, MetadataValue[Any]]:
     """Metadata entries that say from which columns of `source` each column is made."""
     rows = [f"| {column} | {', '.join(origins) or '(counts records)'} |" for column, origins in columns.items()]

@@ -18,6 +18,7 @@ from orchestration import (
     emitted,
     files,
     fleet,
+    joins,
     keys,
     lake_compaction,
     lakes,
@@ -30,14 +31,14 @@ from orchestration import (
     topics,
     views,
 )
-from topology import Derived, FileSource, Topic, View
+from topology import Derived, FileSource, Join, Topic, View
 from topology.program import Declared
 
 
 def build(found: declared.Catalog) -> Definitions:
     """Definitions of everything in the catalog."""
 
-    def place(declaration: Topic | FileSource | Declared | View) -> code.Place:
+    def place(declaration: Topic | FileSource | Declared | View | Join) -> code.Place:
         return code.place(found.file(declaration), declaration.name)
 
     programs = [(p.name, table) for p in found.pipelines.values() if not p.apart for table in p.tables]
@@ -55,6 +56,7 @@ def build(found: declared.Catalog) -> Definitions:
                 for t in found.emitted.values()
             ),
             *(views.spec(view, found.tables[view.table], place(view.view)) for view in found.views.values()),
+            *(joins.spec(join, place(join.join)) for join in found.joins.values()),
         ],
         asset_checks=[
             *(checks.check(pipeline) for pipeline in found.pipelines.values()),

@@ -8,16 +8,16 @@ from headrace.errors import DefinitionChanged
 from ledger import Connection, table_versions, views
 from topology.program import PipelineProgram
 
-_LOCK = 0x48454154
-
 
 def register(db: Connection, program: PipelineProgram) -> None:
-    """Create what the pipeline's tables need, once, and their follow-on views as declared.
+    """Create what the pipeline's tables need, once, and their follow-on views and joins as declared.
+
+    A join is made by the last of its pipelines to come: when all its tables live as declared.
 
     `DefinitionChanged` when a table lives under another definition.
     """
     with db.transaction():
-        db.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+        table_versions.lock(db)
         for table in program.tables:
             live = table_versions.live(db, table.table.name)
             if live is not None and live != table.version_id:
@@ -59,4 +59,11 @@ def register(db: Connection, program: PipelineProgram) -> None:
         declared = {view.name: views.Made(view.table, view.ddl) for view in program.views}
         finals = [(table.name, table.final) for table in program.tables if table.final]
         declared |= {final.view: views.Made(name, final.view_ddl) for name, final in finals}
-        views.follow(db, [table.name for table in program.tables], declared)
+        waiting = []
+        for join in program.joins:
+            if any(table_versions.live(db, table.name) != table.version_id for table in join.tables):
+                waiting.append(join.name)
+                continue
+            first, *further = (table.name for table in join.tables)
+            declared[join.name] = views.Made(first, join.ddl, tuple(further))
+        views.follow(db, [table.name for table in program.tables], declared, waiting)

@@ -9,6 +9,7 @@ from topology.dedup import Dedup
 from topology.derived import Derived
 from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
 from topology.final import Final
+from topology.join import Join
 from topology.latest import Latest
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
@@ -33,6 +34,7 @@ __all__ = [
     "Holds",
     "Hopping",
     "InSet",
+    "Join",
     "Latest",
     "NotNull",
     "Rolling",

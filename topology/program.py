@@ -25,6 +25,7 @@ from topology.archive import Archive
 from topology.derived import Derived
 from topology.duration import micros
 from topology.final import FinalTopic
+from topology.join import Join
 from topology.latest import Latest
 from topology.topic import Topic
 from topology.view import View
@@ -200,6 +201,22 @@ class ViewProgram:
 
 
 @dataclass(frozen=True)
+class JoinProgram:
+    """A join: its tables, its columns, the statement that creates its view, and (table, column) behind each column."""
+
+    join: Join
+    tables: tuple[TableProgram, ...]
+    columns: tuple[Column, ...]
+    ddl: str
+    lineage: Mapping[str, tuple[tuple[str, str], ...]] = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        """The view's name in the schema public."""
+        return self.join.name
+
+
+@dataclass(frozen=True)
 class PipelineProgram:
     """The tables of one worker group, and the SQL that gives every record of their topic its fate.
 
@@ -228,6 +245,7 @@ class PipelineProgram:
     counts_sql: str
     reasons_sql: str
     views: tuple[ViewProgram, ...] = ()
+    joins: tuple[JoinProgram, ...] = ()
 
     @property
     def derives(self) -> bool:
