@@ -11,12 +11,11 @@ from topology.program import JoinProgram
 
 def spec(program: JoinProgram, declared: code.Place) -> AssetSpec:
     """The asset of one join."""
-    join, first = program.join, program.join.tables[0]
+    join, first = program.join, program.join.left
     lineage = {
         column: [(keys.table_key(table), origin) for table, origin in origins]
         for column, origins in program.lineage.items()
     }
-    described = {column: f"{origin} of {table}" for column, ((table, origin),) in program.lineage.items()}
     return AssetSpec(
         keys.table_key(join.name),
         deps=[keys.table_key(table.name) for table in join.tables],
@@ -26,7 +25,7 @@ def spec(program: JoinProgram, declared: code.Place) -> AssetSpec:
         owners=list(join.owners or first.owners or first.source.owners),
         metadata={
             "dagster/column_schema": columns.table_columns(
-                ((c.name, c.pg_type.partition(" COLLATE")[0]) for c in program.columns), described
+                ((c.name, c.pg_type.partition(" COLLATE")[0]) for c in program.columns), _described(program)
             ),
             **columns.lineage_of_several(lineage),
             **code.references(declared),
@@ -36,7 +35,16 @@ def spec(program: JoinProgram, declared: code.Place) -> AssetSpec:
 
 
 def _how(join: Join) -> str:
-    before = f"{_how(join.left)}; then " if isinstance(join.left, Join) else f"each row of {join.left.name} "
-    within = join.within if isinstance(join.within, str) else " to ".join(join.within)
-    alone = ", or alone once none can come" if join.kind == "left" else ""
-    return f"{before}with each of {join.right.name} within {within}{alone}"
+    alone = f", or alone once none can come, {join.lateness} late at most" if join.kind == "left" else ""
+    return f"each row of {join.left.name} with each of {join.right.name} {' to '.join(join.within)} after it{alone}"
+
+
+def _described(program: JoinProgram) -> dict[str, str]:
+    """What each column is; those that are no copies have several origins or none that is a column."""
+    names = {f"{table.name}_time": f"event time of the row of {table.name}" for table in program.join.tables}
+    copies = {
+        column: f"{origins[0][1]} of {origins[0][0]}"
+        for column, origins in program.lineage.items()
+        if len(origins) == 1
+    }
+    return copies | names | {"matched": f"whether there is a row of {program.join.right.name}"}

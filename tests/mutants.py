@@ -196,6 +196,38 @@ MUTANTS = (
         "tests/operators/test_views.py::test_equals_the_batch_query",
     ),
     Mutant(
+        "bound-without-its-end",
+        (
+            (
+                "topology/join_compile.py",
+                "BETWEEN l._event_time + {_interval(low)} AND l._event_time + {_interval(high)}",
+                ">= l._event_time + {_interval(low)} AND r._event_time < l._event_time + {_interval(high)}",
+            ),
+        ),
+        "tests/operators/test_joins.py::test_equals_the_batch_query_at_every_cut",
+    ),
+    Mutant(
+        "unmatched-by-own-watermark",
+        (
+            (
+                "topology/join_compile.py",
+                "p.table_version = {text(right.version_id)}",
+                "p.table_version = {text(left.version_id)}",
+            ),
+            (
+                "topology/join_compile.py",
+                "p.topic = {text(join.right.source.name)}",
+                "p.topic = {text(join.left.source.name)}",
+            ),
+        ),
+        "tests/operators/test_joins.py::test_equals_the_batch_query_at_every_cut",
+    ),
+    Mutant(
+        "matched-in-one-partition-alone",
+        (("topology/join_compile.py", "ON r.{other} = l.{key}", "ON r.shard = l.shard AND r.{other} = l.{key}"),),
+        "tests/operators/test_joins.py::test_equals_the_batch_query_at_every_cut",
+    ),
+    Mutant(
         "sample-taken-for-all",
         (("topology/spread.py", '"{count} - 1" if function', '"{count}" if function'),),
         "tests/operators/test_measures.py::test_equals_the_batch_query",

@@ -1,7 +1,8 @@
-"""Joins of tables within a time bound: rows of several logs side by side, with no state of their own."""
+"""Joins of tables within a time bound: the rows of two logs side by side, with no state of their own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,26 +11,27 @@ from topology.latest import Latest
 
 @dataclass(frozen=True)
 class Join:
-    """Every row of `left` beside each row of `right` with the same key, within a bound of event time.
+    """Each row of `left` beside every row of `right` with the same key, within a bound of event time.
 
-    left, right: histories (`Latest` with `history=True`) by the key of their topics, which have equally many
-    partitions; left may be a join itself. within: how far the right row's event time may lie from that of the left row
-    (of its first table), both ends included: `"30 minutes"` before or after, or a pair such as
-    `("-5 minutes", "30 minutes")`. kind: `inner`, or `left` for left rows without match too, once the right topic's
-    watermark in their partition has reached their time + the bound's end + allowed_lateness.
+    left, right: `Latest` tables by the key of their topics, which have equally many partitions; with `history=True`
+    every version is a row, else the newest. on: the left table's key column and the right one's. within: the least and
+    the largest difference of event times, right - left, both included, as in `("-5 minutes", "30 minutes")`. kind:
+    `inner`, or `left` for left rows without match too, once the right topic's watermark in their partition has reached
+    their time + the bound's end + lateness. lateness: how much later than in order a match may come before a row is
+    shown without one.
     """
 
     name: str
-    left: Latest | Join
+    left: Latest
     right: Latest
-    within: str | tuple[str, str]
+    on: Mapping[str, str]
+    within: tuple[str, str]
     kind: Literal["inner", "left"] = "inner"
-    allowed_lateness: str = "0 seconds"
+    lateness: str = "0 seconds"
     description: str = ""
     owners: tuple[str, ...] = field(default=())
 
     @property
-    def tables(self) -> tuple[Latest, ...]:
-        """The tables side by side, the first one first."""
-        before = self.left.tables if isinstance(self.left, Join) else (self.left,)
-        return (*before, self.right)
+    def tables(self) -> tuple[Latest, Latest]:
+        """The tables side by side, the left one first."""
+        return self.left, self.right

@@ -1,8 +1,9 @@
-"""Joins -> the Postgres view over the rows of their tables; what can be wrong with one is found here.
+"""Joins -> the Postgres view over the state of their two tables; what can be wrong with one is found here.
 
-Rows are matched within a partition: both topics are partitioned by the join's key, so that what belongs together lies in
-partitions of one number. Whether a row without match is shown is asked of the position of the opposite table, in the
-snapshot in which the view reads the rows: the view is a function of both logs up to the two positions (engine rule C7).
+The view reads rows and positions in one statement, so in one snapshot, and each worker commits both together: what is
+shown is a function of both logs up to the two tables' positions (engine rule C7). Rows are matched by key and time
+alone. A producer with another partitioner may put a key's records into two partitions of different numbers; a condition
+on the shard would lose those matches, and the primary keys of the states begin with the key and need none.
 """
 
 from __future__ import annotations
@@ -19,45 +20,49 @@ from topology.program import Column, JoinProgram, PipelineProgram, TableProgram
 
 _KINDS = ("inner", "left")
 _INSTANT = ("TIMESTAMP WITH TIME ZONE", "timestamptz")
+_MATCHED = Column("matched", "BOOLEAN", "boolean")
 _MOST = 365_000 * 86_400_000_000  # a bound of 1,000 years; Postgres ends in the year 294276
+_EXAMPLE = '("-5 minutes", "30 minutes")'
 
 
 def compile_join(join: Join, programs: Mapping[str, TableProgram], place: str) -> JoinProgram:
-    """The program of one join; programs: the compiled tables by name. Raises `DeclarationError` starting with `place`."""
+    """The program of one join over compiled tables by name; raises `DeclarationError` starting with `place`."""
     where = f"{place}: {join.name}"
     checks.check_view_name(join.name, where)
-    steps = _steps(join)
-    for step in steps:
-        _check_step(step, where)
-    first, *others = join.tables
-    tables = [programs[table.name] for table in join.tables]
-    for other in others:
-        _check_aligned(first, other, programs, where)
-    _check_distinct(join.tables, where)
-    key = tables[0].key[0]
-    columns, selected, lineage = [key], [f"s0.{quoted(key.name)}"], {key.name: ((first.name, key.name),)}
-    times = []
-    for n, (table, program) in enumerate(zip(join.tables, tables, strict=True)):
-        for name in table.measures:
-            column = next(one for one in program.columns if one.name == name)
-            columns.append(column)
-            selected.append(f"s{n}.{quoted(name)}")
-            lineage[name] = ((table.name, name),)
-        times.append(Column(f"{table.name}_time", *_INSTANT))
-        lineage[times[-1].name] = ((table.name, "valid_from"),)
-    columns += times
-    selected += [f"s{n}._event_time AS {quoted(time.name)}" for n, time in enumerate(times)]
-    checks.check_column_names([column.name for column in columns], (), where)
-    source, conditions = f"FROM {tables[0].state_table} AS s0", ["NOT s0._deleted"]
-    for n, step in enumerate(steps, 1):
-        joined, shown = _joined(n, step, tables[n], f"s0.{quoted(key.name)}", where)
-        source += f"\n{joined}"
-        conditions += shown
-    ddl = (
-        f"CREATE VIEW public.{quoted(join.name)} AS\nSELECT\n    {_lines(selected)}\n{source}\n"
-        f"WHERE {' AND '.join(conditions)}"
+    if join.kind not in _KINDS:
+        raise DeclarationError(f'{where}.kind: "{join.kind}" is unknown; use "inner" or "left"')
+    for side, table in (("left", join.left), ("right", join.right)):
+        _check_side(table, f"{where}.{side}")
+    if join.left.name == join.right.name:
+        raise DeclarationError(
+            f"{where}: {join.left.name} is on both sides; declare a second table of {join.left.source.name} under "
+            "another name"
+        )
+    left, right = programs[join.left.name], programs[join.right.name]
+    _check_aligned(join, left, right, where)
+    low, high = _bounds(join, f"{where}.within")
+    lateness = checks.duration(join.lateness, f"{where}.lateness")
+    if lateness > _MOST:
+        raise DeclarationError(f'{where}.lateness: "{join.lateness}" is more than 1,000 years; give it less')
+    if lateness and join.kind == "inner":
+        raise DeclarationError(f'{where}.lateness: an inner join waits for nothing; leave it out, or use kind="left"')
+    columns, selected, lineage = _columns(join, left, right)
+    _check_names(join, columns, where)
+    key, other = quoted(left.key[0].name), quoted(right.key[0].name)
+    source = (
+        f"FROM {_rows(left)} AS l\n{'LEFT JOIN' if join.kind == 'left' else 'JOIN'} {_rows(right)} AS r"
+        f" ON r.{other} = l.{key}\n"
+        f"    AND r._event_time BETWEEN l._event_time + {_interval(low)} AND l._event_time + {_interval(high)}"
     )
-    return JoinProgram(join, tuple(tables), tuple(columns), ddl, lineage)
+    if join.kind == "left":
+        source += (
+            f"\nLEFT JOIN ledger.positions AS p ON p.table_version = {text(right.version_id)}"
+            f" AND p.topic = {text(join.right.source.name)} AND p.partition = l.shard\n"
+            "WHERE r.shard IS NOT NULL"
+            f" OR p.watermark >= (extract(epoch FROM l._event_time) * 1000000)::bigint + {high + lateness}"
+        )
+    ddl = f"CREATE VIEW public.{quoted(join.name)} AS\nSELECT\n    {_lines(selected)}\n{source}"
+    return JoinProgram(join, (left, right), tuple(columns), ddl, lineage)
 
 
 def with_joins(pipeline: PipelineProgram, joins: Iterable[JoinProgram]) -> PipelineProgram:
@@ -66,47 +71,54 @@ def with_joins(pipeline: PipelineProgram, joins: Iterable[JoinProgram]) -> Pipel
     return replace(pipeline, joins=tuple(join for join in joins if own & {table.version_id for table in join.tables}))
 
 
-def _steps(join: Join) -> list[Join]:
-    """The joins of a chain, the first one first."""
-    return [*(_steps(join.left) if isinstance(join.left, Join) else []), join]
+def _columns(
+    join: Join, left: TableProgram, right: TableProgram
+) -> tuple[list[Column], list[str], dict[str, tuple[tuple[str, str], ...]]]:
+    """The columns, their SQL over `l` and `r`, and the (table, column) pairs behind each."""
+    key = left.key[0]
+    columns, selected = [key], [f"l.{quoted(key.name)}"]
+    lineage: dict[str, tuple[tuple[str, str], ...]] = {key.name: ((left.name, key.name),)}
+    for alias, table, program in (("l", join.left, left), ("r", join.right, right)):
+        for name in table.measures:
+            columns.append(next(column for column in program.columns if column.name == name))
+            selected.append(f"{alias}.{quoted(name)}")
+            lineage[name] = ((table.name, name),)
+    for alias, table in (("l", join.left), ("r", join.right)):
+        time = Column(f"{table.name}_time", *_INSTANT)
+        columns.append(time)
+        selected.append(f"{alias}._event_time AS {quoted(time.name)}")
+        # Only a history has its rows' time as a column that could be pointed at.
+        lineage[time.name] = ((table.name, "valid_from"),) if table.history else ()
+    if join.kind == "left":
+        columns.append(_MATCHED)
+        selected.append(f"r.shard IS NOT NULL AS {quoted(_MATCHED.name)}")
+        lineage[_MATCHED.name] = ((left.name, key.name), (right.name, right.key[0].name))
+    return columns, selected, lineage
 
 
-def _joined(n: int, step: Join, right: TableProgram, key: str, where: str) -> tuple[str, list[str]]:
-    """The JOIN clause of the n-th table, and what holds for the rows that are shown."""
-    low, high = bounds(step, where)
-    matches = (
-        f"AS s{n} ON s{n}.{quoted(right.key[0].name)} = {key} AND s{n}.shard = s0.shard AND NOT s{n}._deleted\n"
-        f"    AND s{n}._event_time BETWEEN s0._event_time + {_interval(low)} AND s0._event_time + {_interval(high)}"
+def _rows(program: TableProgram) -> str:
+    """The rows of a table as its state has them, deletions left out: all versions, or the newest over all shards."""
+    if isinstance(program.table, Latest) and program.table.history:
+        return f"(SELECT * FROM {program.state_table} WHERE NOT _deleted)"
+    key = quoted(program.key[0].name)
+    newest = (
+        f"SELECT DISTINCT ON ({key}) * FROM {program.state_table}"
+        f" ORDER BY {key}, _event_time DESC, shard DESC, _offset DESC"
     )
-    if step.kind == "inner":
-        return f"JOIN {right.state_table} {matches}", []
-    final = high + checks.duration(step.allowed_lateness, f"{where}.allowed_lateness")
-    joined = (
-        f"LEFT JOIN {right.state_table} {matches}\n"
-        f"LEFT JOIN ledger.positions AS p{n} ON p{n}.table_version = {text(right.version_id)}"
-        f" AND p{n}.topic = {text(right.table.source.name)} AND p{n}.partition = s0.shard"
-    )
-    passed = f"p{n}.watermark >= (extract(epoch FROM s0._event_time) * 1000000)::bigint + {final}"
-    return joined, [f"(s{n}.shard IS NOT NULL OR p{n}.ended IS NOT NULL OR {passed})"]
+    return f"(SELECT * FROM ({newest}) AS newest WHERE NOT _deleted)"
 
 
-def bounds(join: Join, where: str) -> tuple[int, int]:
-    """How far before (negative) and after a left row its matches lie, in microseconds."""
-    spot = f"{where}.within"
-    if isinstance(join.within, str):
-        length = checks.duration(join.within, spot)
-        found = (-length, length)
-    elif isinstance(join.within, tuple) and len(join.within) == 2 and all(isinstance(t, str) for t in join.within):
-        found = (_signed(join.within[0], spot), _signed(join.within[1], spot))
-    else:
-        raise DeclarationError(
-            f'{spot}: {join.within!r} does not fit; write "30 minutes", or a pair as in ("-5 minutes", "30 minutes")'
-        )
-    if found[0] > found[1]:
-        raise DeclarationError(f"{spot}: {join.within!r} ends before it begins; put the earlier end first")
-    if max(map(abs, found)) > _MOST:
-        raise DeclarationError(f"{spot}: {join.within!r} is more than 1,000 years; bound it")
-    return found
+def _bounds(join: Join, place: str) -> tuple[int, int]:
+    """The least and the largest difference of event times, in microseconds."""
+    given = join.within
+    if not isinstance(given, tuple) or len(given) != 2 or not all(isinstance(end, str) for end in given):
+        raise DeclarationError(f"{place}: {given!r} does not fit; write both ends, as in {_EXAMPLE}")
+    low, high = (_signed(end, place) for end in given)
+    if low > high:
+        raise DeclarationError(f"{place}: {given!r} ends before it begins; put the smaller end first")
+    if max(abs(low), abs(high)) > _MOST:
+        raise DeclarationError(f"{place}: {given!r} is more than 1,000 years; bound it")
+    return low, high
 
 
 def _signed(duration: str, place: str) -> int:
@@ -114,63 +126,60 @@ def _signed(duration: str, place: str) -> int:
     return -checks.duration(bare[1:], place) if bare.startswith("-") else checks.duration(bare, place)
 
 
-def _check_step(join: Join, where: str) -> None:
-    if join.kind not in _KINDS:
-        raise DeclarationError(f'{where}.kind: "{join.kind}" is unknown; use "inner" or "left"')
-    bounds(join, where)
-    if checks.duration(join.allowed_lateness, f"{where}.allowed_lateness") and join.kind == "inner":
+def _check_side(table: object, place: str) -> None:
+    """A table whose rows each have an event time, by the key of its topic alone."""
+    if isinstance(table, Join):
         raise DeclarationError(
-            f'{where}.allowed_lateness: an inner join waits for nothing; leave it out, or use kind="left"'
+            f"{place}: {table.name} is a join, and has no state to join; join its tables two by two, or write a view "
+            "over both joins"
         )
-    sides = [("right", join.right)] if isinstance(join.left, Join) else [("left", join.left), ("right", join.right)]
-    for side, table in sides:
-        if isinstance(table, Join):
-            raise DeclarationError(
-                f"{where}.{side}: {table.name} is a join; a chain goes on at its left side, swap them"
-            )
-        if not isinstance(table, Latest):
-            name = getattr(table, "name", repr(table))
-            raise DeclarationError(
-                f"{where}.{side}: {name} does not have every record; join a Latest with history=True of the same topic"
-            )
-        if not table.history:
-            raise DeclarationError(
-                f"{where}.{side}: {table.name} has the newest row of each key alone, and a join needs every record; "
-                "declare it with history=True"
-            )
-        key = table.source.key
-        if list(table.by) != [key]:
-            raise DeclarationError(
-                f'{where}.{side}: {table.name} is by {", ".join(table.by)}, its topic {table.source.name} by "{key}", so '
-                "rows that belong together may lie in different partitions; read a topic that has the key of the join: "
-                f'Derived(..., source={table.source.name}, key="{table.by[0]}")'
-            )
+    if not isinstance(table, Latest):
+        name = getattr(table, "name", repr(table))
+        raise DeclarationError(
+            f"{place}: {name} has no rows with an event time each; join a Latest of the same topic, with history=True "
+            "for every record"
+        )
+    source = table.source
+    if list(table.by) != [source.key]:
+        raise DeclarationError(
+            f'{place}: {table.name} is by {", ".join(table.by)}, its topic {source.name} by "{source.key}", so rows '
+            "that belong together may lie in different partitions; read a topic that has the key of the join: "
+            f'Derived(..., source={source.name}, key="{table.by[0]}")'
+        )
 
 
-def _check_aligned(first: Latest, other: Latest, programs: Mapping[str, TableProgram], where: str) -> None:
-    one, two = first.source, other.source
+def _check_aligned(join: Join, left: TableProgram, right: TableProgram, where: str) -> None:
+    """Equal keys are in partitions of one number, so that the opposite partition's watermark speaks for a row."""
+    mine, its = left.key[0], right.key[0]
+    if not isinstance(join.on, Mapping) or dict(join.on) != {mine.name: its.name}:
+        raise DeclarationError(
+            f"{where}.on: {join.on!r} is not the key of both tables, and only by it rows that belong together lie in "
+            f'one partition; write {{"{mine.name}": "{its.name}"}}, or join a topic with another key: '
+            "Derived(..., key=...)"
+        )
+    one, two = join.left.source, join.right.source
     if one.partitions != two.partitions:
         raise DeclarationError(
-            f"{where}: {one.name} has {one.partitions} partitions and {two.name} {two.partitions}, so equal keys lie in "
-            f'different ones; join a Derived(..., source={two.name}, key="{two.key}", partitions={one.partitions})'
+            f"{where}: {one.name} has {one.partitions} partitions and {two.name} {two.partitions}, so equal keys lie "
+            f'in different ones; join a Derived(..., source={two.name}, key="{two.key}", partitions={one.partitions})'
         )
-    mine, its = programs[first.name].key[0], programs[other.name].key[0]
     if mine.pg_type != its.pg_type:
         raise DeclarationError(
-            f"{where}: the key {mine.name} of {first.name} is {_kind(mine)}, the key {its.name} of {other.name} "
-            f"{_kind(its)}; give one topic the type of the other: "
-            f'Derived(..., source={two.name}, key="{two.key}") with a cast'
+            f"{where}.on: {mine.name} of {left.name} is {_kind(mine)}, {its.name} of {right.name} is {_kind(its)}; "
+            f"give one topic the type of the other: Derived(..., source={two.name}) with a cast in columns"
         )
 
 
-def _check_distinct(tables: Sequence[Latest], where: str) -> None:
-    names = [table.name for table in tables]
-    for table in tables:
-        if names.count(table.name) > 1:
+def _check_names(join: Join, columns: Sequence[Column], where: str) -> None:
+    seen: dict[str, str] = {}
+    for column in columns:
+        if column.name.lower() in seen:
             raise DeclarationError(
-                f"{where}: {table.name} is there twice; declare a second history of {table.source.name} under a name of "
-                "its own"
+                f'{where}: column "{column.name}" is there twice; rename one in the columns of {join.left.name} or '
+                f"{join.right.name}"
             )
+        seen[column.name.lower()] = column.name
+        checks.check_column_name(column.name, where)
 
 
 def _kind(column: Column) -> str:

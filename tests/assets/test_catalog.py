@@ -20,6 +20,13 @@ orders = Topic(
 )
 """
 TABLE = 'totals = Aggregate("totals", orders, by=["customerId"], measures={"orders": "count(*)"})\n'
+JOINED = """from topology import Join, Latest
+other = Topic(
+    "other", schema="orders/order_created.avsc", key="customerId", event_time=EventTime("orderTimestamp", "iso8601")
+)
+one = Latest("one", orders, ["customerId"], ["orderId"], history=True)
+two = Latest("two", other, ["customerId"], {"paymentId": "orderId"}, history=True)
+"""
 DATED = HEAD.replace('"iso8601")', '"iso8601"), not_before="2026-01-01"')
 FINAL = """from topology import Final
 hourly = Aggregate("hourly", orders, by=["customerId"], measures={{"n": "count(*)"}}, window=Tumbling("1 hour"),
@@ -150,6 +157,25 @@ def test_a_topic_may_be_used_in_another_file_than_its_own(package: Package) -> N
         (
             HEAD + TABLE + 'v = TopK("best", Aggregate("x", orders, [], {}), 3, "orders")\n',
             'mine/shop.py: best: its table "x" is not declared by a name of its own at the top of a file',
+        ),
+        (
+            HEAD
+            + JOINED
+            + 'x = [Latest("x", orders, ["customerId"], ["orderId"])]\n'
+            + 'j = Join("both", x[0], two, {"customerId": "customerId"}, ("0s", "1s"))\n',
+            'mine/shop.py: both: its table "x" is not declared by a name of its own at the top of a file',
+        ),
+        (
+            HEAD + JOINED + 'Join("both", one, two, {"customerId": "customerId"}, ("0s", "1s"))\n',
+            "Join(...) has no name, so nothing finds it; give it one",
+        ),
+        (
+            HEAD + JOINED + 'j = Join("orders", one, two, {"customerId": "customerId"}, ("0s", "1s"))\n',
+            'join "orders" has the name of a',
+        ),
+        (
+            HEAD + JOINED + 'j = Join("One", one, two, {"customerId": "customerId"}, ("0s", "1s"))\n',
+            'join "One" is declared in',
         ),
         (HEAD + TABLE + 'TopK("best", totals, 3, "orders")\n', "mine/shop.py:7: TopK(...) has no name"),
         (DATED + FINAL.format(topic="Orders"), 'hourly.emit.topic: "Orders" is, or is too much like, topic orders of'),

@@ -30,7 +30,7 @@ MARKER = "headrace-marker"
 
 @dataclass
 class Rig:
-    """One pipeline `orders` over a topic and database of the test's own."""
+    """One pipeline over a topic and database of the test's own; `orders` unless said otherwise."""
 
     stack: Services
     database: str
@@ -41,6 +41,7 @@ class Rig:
     markers: int = 0
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     number: int = 0
+    pipeline: str = "orders"
 
     def __post_init__(self) -> None:
         self.admin = AdminClient({"bootstrap.servers": self.stack.kafka_bootstrap})
@@ -148,10 +149,10 @@ class Rig:
 
     def start(self, name: str = "", **extra: str) -> subprocess.Popen[bytes]:
         """Start a worker process, as a person would."""
-        name = name or f"orders-{len(self.workers)}-{uuid.uuid4().hex[:4]}"
+        name = name or f"{self.pipeline}-{len(self.workers)}-{uuid.uuid4().hex[:4]}"
         with (self.log_dir / f"{name}.log").open("wb") as out:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "cli.main", "worker", "run", "orders", "--worker", name],
+                [sys.executable, "-m", "cli.main", "worker", "run", self.pipeline, "--worker", name],
                 env=self.environment(**extra),
                 stdout=out,
                 stderr=out,
