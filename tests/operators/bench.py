@@ -188,8 +188,9 @@ class Bench:
         payload = None if value is None else _payload(value)
         found = self.db.execute(
             "select d.record_id, d.table_version from ledger.dead_letters d"
-            ' join ledger.dead_letter_records r using (record_id) where r.partition = %s and r."offset" = %s',
-            (partition, offset),
+            " join ledger.dead_letter_records r using (record_id)"
+            ' where r.topic = %s and r.partition = %s and r."offset" = %s',
+            (self.topic.name, partition, offset),
         )
         return [Wish(record, version, payload) for record, version in found if version.startswith(table)]
 
