@@ -18,7 +18,8 @@ class Aggregate:
     a row expression. where: SQL condition; records for which it is not TRUE are counted `filtered`. allowed_lateness
     decides when a row is final. late: `correct` applies records of final rows as any others, `drop` does not (closed
     books): they are counted `late`. approx: allow sums of doubles, whose result depends on
-    the order of the records. fresh_within: how long ago the table may last have been true before it counts as stale.
+    the order of the records. derived: SQL text by column name, each over the table's other columns (see
+    `topology.derived_column`). fresh_within: how long ago the table may last have been true before it counts as stale.
     max_lag: how long a record may wait to be consumed before that is a warning.
     """
 
@@ -31,6 +32,7 @@ class Aggregate:
     allowed_lateness: str = "0 seconds"
     late: Literal["correct", "drop"] = "correct"
     approx: bool = False
+    derived: Mapping[str, str] = field(default_factory=dict)
     fresh_within: str = "15 minutes"
     max_lag: str = "1 minute"
     description: str = ""
