@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from headrace.errors import Terminal
 from headrace.settings import settings
@@ -70,19 +70,29 @@ def identities(url: str, topic: str, records: int) -> None:
 def log(topic: Topic, expected: pa.Table) -> None:
     """Read the whole topic (read_committed) and hold its records against the exact sums."""
     sums: list[pa.Table] = []
-    registry = Registry(settings().need_registry(), settings().registry_config)
-    decoder = Decoder(topic.shape, registry.schema)
-    for payloads in _payloads(topic):
-        decoded = decoder.decode(payloads)
-        if decoded.failures:
-            raise WrongResult(f"{topic.name} holds a record that cannot be read: {decoded.failures[0]}")
-        sums.append(_sums(decoded.frame))
+    for frame, _, _ in records(topic):
+        sums.append(_sums(frame))
     grouped = pa.concat_tables(sums).group_by(list(_GROUP)).aggregate([("orders", "sum"), ("cents", "sum")])
     found = grouped.select([*_GROUP, "orders_sum", "cents_sum"]).rename_columns(expected.schema.names)
     same(topic.name, found, expected)
 
 
-def _payloads(topic: Topic) -> Iterable[list[bytes | None]]:
+def records(topic: Topic) -> Iterator[tuple[pa.RecordBatch, int, pa.Array]]:
+    """The whole topic (read_committed): decoded records of one partition, the partition and their offsets."""
+    registry = Registry(settings().need_registry(), settings().registry_config)
+    decoder = Decoder(topic.shape, registry.schema)
+    for messages in _messages(topic):
+        by_partition: dict[int, list[Message]] = {}
+        for message in messages:
+            by_partition.setdefault(message.partition() or 0, []).append(message)
+        for partition, part in by_partition.items():
+            decoded = decoder.decode([message.value() for message in part])
+            if decoded.failures:
+                raise WrongResult(f"{topic.name} holds a record that cannot be read: {decoded.failures[0]}")
+            yield decoded.frame, partition, pa.array([message.offset() for message in part])
+
+
+def _messages(topic: Topic) -> Iterator[list[Message]]:
     options = {"group_id": "headrace-bench-recount", "enable_auto_commit": False, "isolation_level": "read_committed"}
     consumer = Consumer(settings().kafka(**options, enable_partition_eof=True, auto_offset_reset="error"))
     consumer.assign([TopicPartition(topic.name, partition, 0) for partition in range(topic.partitions)])
@@ -96,9 +106,9 @@ def _payloads(topic: Topic) -> Iterable[list[bytes | None]]:
                     unread.discard(message.partition())
                 elif error is not None:
                     raise WrongResult(f"{topic.name} cannot be read to its end: {error.str()}")
-            payloads = [m.value() for m in messages if m.error() is None and m.value() is not None]
-            if payloads:
-                yield payloads
+            found = [m for m in messages if m.error() is None and m.value() is not None]
+            if found:
+                yield found
     finally:
         consumer.close()
 

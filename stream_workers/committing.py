@@ -93,12 +93,16 @@ def move_of(batch: Batch, table: TableState, found: Routed) -> transaction.Advan
 def merge(db: Connection, failpoints: Failpoints, program: TableProgram, shard: int, found: Routed) -> tuple[int, ...]:
     """Merge what was applied into the table's state, inside the caller's transaction; `Poison` as `commit`.
 
-    Returns the UTC days of the windows that changed.
+    Returns the UTC days of the windows that changed. The closer of a table that emits learns in the same transaction
+    which of its rows were changed late.
     """
     days = set(found.days)
     for part, rows in zip(program.parts, found.rows, strict=bool(found.rows)):
         if rows.num_rows:
             days |= _merge(db, failpoints, program, part, shard, rows)
+    if program.final and found.changed is not None:
+        with db.cursor() as cursor, cursor.copy(program.final.late_copy_sql.encode()) as copy:
+            copy.write(_csv(found.changed))
     return tuple(sorted(days))
 
 
@@ -106,13 +110,12 @@ def _merge(
     db: Connection, failpoints: Failpoints, program: TableProgram, part: Part, shard: int, rows: pa.Table
 ) -> set[int]:
     """Merge the rows of one part; the UTC days that its statements name."""
-    text, days = io.BytesIO(), set[int]()
-    arrow_csv.write_csv(rows, text, _NO_HEADER)
+    days = set[int]()
     try:
         with db.cursor() as cursor:
             cursor.execute(part.stage_ddl.encode())
             with cursor.copy(part.copy_sql.encode()) as copy:
-                copy.write(text.getbuffer())
+                copy.write(_csv(rows))
             failpoints.hit(Step.STAGED)
             for statement in part.merge_sql:
                 cursor.execute(statement.encode(), {"shard": shard, "version_id": program.version_id})
@@ -121,6 +124,12 @@ def _merge(
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         raise Poison(program.version_id, f"rejected:{error.sqlstate}", error.diag.message_primary or "") from error
     return days
+
+
+def _csv(rows: pa.Table) -> memoryview:
+    text = io.BytesIO()
+    arrow_csv.write_csv(rows, text, _NO_HEADER)
+    return text.getbuffer()
 
 
 def letters(batch: Batch, routed: Mapping[str, Routed]) -> list[DeadLetter]:

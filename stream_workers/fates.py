@@ -7,7 +7,7 @@ a function of the log alone, however it is cut into batches. Tables count late r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import duckdb
 import numpy as np
@@ -23,13 +23,17 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Taken:
-    """What a table takes of a batch. late: indices in the batch of the records it drops for being late."""
+    """What a table takes of a batch. late: indices in the batch of the records it drops for being late.
+
+    late_taken: those of late records that it takes, or of any that may be late, where the table emits final rows.
+    """
 
     applied: int
     min_event: int | None
     max_event: int | None
     late_applied: int = 0
     late: Indices = field(default_factory=no_offsets)
+    late_taken: Indices = field(default_factory=no_offsets)
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,16 @@ def take(
     """
     p = table.prefix
     whole = Taken(counts[f"{p}applied"] or 0, counts[f"{p}min_event"], counts[f"{p}max_event"])
+    if table.final and batch.corrected:
+        return replace(whole, late_taken=np.arange(batch.records, dtype=np.int64))
     least = counts[f"{p}min_final"]
     if least is None or lifted is None or least > lifted or batch.corrected:
         return whole  # nothing can be late: no look at single records
     passed = _passed(connection, table, batch, watermark)
     late = passed.final <= passed.before
     if not table.drops_late:
-        return Taken(whole.applied, whole.min_event, whole.max_event, int(np.count_nonzero(late)))
+        kept = passed.at[late] if table.final else no_offsets()
+        return replace(whole, late_applied=int(np.count_nonzero(late)), late_taken=kept)
     if not late.any():
         return whole
     _leave_out(connection, table, passed.at[late])

@@ -63,6 +63,7 @@ class Routed:
     rows: tuple[pa.Table, ...]
     days: tuple[int, ...] = ()  # UTC days of the windows that `rows` change, where these alone say which
     late: Offsets = field(default_factory=no_offsets)
+    changed: pa.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,14 @@ class Router:
             rows=rows,
             days=_days(rows[0], table) if rows and table.windowed else (),
             late=batch.offsets[taken.late],
+            changed=self._changed(table, taken) if taken.applied and taken.late_taken.size else None,
         )
+
+    def _changed(self, table: TableProgram, taken: fates.Taken) -> pa.Table:
+        """The rows that records change which may be late."""
+        assert table.final is not None  # others have none
+        self._duck.register("late_taken", pa.table({"_i": taken.late_taken}))
+        return self._duck.sql(table.final.late_rows_sql).to_arrow_table()
 
     def _rows(self, table: TableProgram, part: Part) -> pa.Table:
         try:

@@ -7,6 +7,7 @@ from topology.alert import Alert
 from topology.archive import Archive
 from topology.derived import Derived
 from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
+from topology.final import Final
 from topology.latest import Latest
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
@@ -26,6 +27,7 @@ __all__ = [
     "EventTime",
     "Expect",
     "FileSource",
+    "Final",
     "Holds",
     "Hopping",
     "InSet",

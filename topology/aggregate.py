@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from topology.final import Final
 from topology.topic import Topic
 from topology.window import Window
 
@@ -20,7 +21,8 @@ class Aggregate:
     books): they are counted `late`. approx: allow sums of doubles, whose result depends on
     the order of the records. derived: SQL text by column name, each over the table's other columns (see
     `topology.derived_column`). fresh_within: how long ago the table may last have been true before it counts as stale.
-    max_lag: how long a record may wait to be consumed before that is a warning.
+    max_lag: how long a record may wait to be consumed before that is a warning. emit: rows as records of a topic, once
+    they are final.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Aggregate:
     window: Window | None = None
     allowed_lateness: str = "0 seconds"
     late: Literal["correct", "drop"] = "correct"
+    emit: Final | None = None
     approx: bool = False
     derived: Mapping[str, str] = field(default_factory=dict)
     fresh_within: str = "15 minutes"

@@ -18,6 +18,8 @@ from topology.derived_compile import check as check_derived
 from topology.derived_compile import compile_derived, source_rules
 from topology.duck import quoted, version
 from topology.expression import Expression, Measure, measure
+from topology.final_compile import Stored, compile_final
+from topology.final_compile import check as check_final
 from topology.keeping import keep
 from topology.latest import Latest
 from topology.latest_compile import check as check_latest
@@ -145,6 +147,7 @@ class _Compiler:
     def add(self, table: Aggregate, place: str) -> None:
         """Check and compile one table."""
         checks.check_table(table, self._topic, self._schema, place)
+        check_final(table, place)
         prefix = f"t{len(self._tables)}_"
         where = None
         if table.where is not None:
@@ -190,6 +193,7 @@ class _Compiler:
         self._routes.append(self._route(table, prefix, key, measures, kept, where))
         derived = derived_column.compute(trees, key, table.window, kept, f"{place}: {table.name}.derived")
         kept += [one.kept for one in derived]
+        shown = _view_columns(key, table.window, kept)
         self._tables.append(
             TableProgram(
                 table=table,
@@ -198,7 +202,7 @@ class _Compiler:
                 parts=(part, *dict.fromkeys(sides.values())),
                 key=key,
                 states=states,
-                columns=_view_columns(key, table.window, kept),
+                columns=shown,
                 window_micros=window.micros if window else None,
                 lateness_micros=lateness,
                 final_sql=f"{windowing.end(window, prefix)} + {lateness}" if window else None,
@@ -206,6 +210,9 @@ class _Compiler:
                 lineage=derived_column.lineage(derived, _lineage(table, self._topic, measures)),
                 definition=definition,
                 drops_late=table.late == "drop",
+                final=compile_final(Stored(table, made, state_table, prefix, key, shown, kept), place)
+                if table.emit
+                else None,
             )
         )
 
@@ -338,7 +345,7 @@ class _Compiler:
                 for f in self._schema.fields
                 if f.name in used
             },
-        }
+        } | ({"emit": [table.emit.topic, table.emit.partitions]} if table.emit else {})
 
 
 def _view_columns(key: Sequence[Column], window: Window | None, kept: Sequence[Kept]) -> tuple[Column, ...]:

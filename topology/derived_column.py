@@ -160,7 +160,7 @@ class _Writer:
         if node.is_string:
             if "\0" in node.this:
                 raise self._wrong(node, "has the character U+0000, which Postgres cannot hold")
-            return f'({_braced(text(node.this))} COLLATE "C")', "text"
+            return f'({_text(node.this)} COLLATE "C")', "text"
         if not re.fullmatch(r"\d+(\.\d*)?|\.\d+", node.this) or len(node.this) > _MOST_DIGITS:
             raise self._wrong(node, "is no number here; write its digits, 38 at most")
         return f"cast({node.this} AS numeric)", "number"
@@ -305,6 +305,9 @@ def _null(kind: Kind) -> str:
     return f"cast(NULL AS {_COLUMNS[kind][1].partition(' COLLATE')[0]})"
 
 
-def _braced(sql: str) -> str:
-    """For `str.format`: braces that are no places for states."""
-    return sql.replace("{", "{{").replace("}", "}}")
+def _text(value: str) -> str:
+    """A text of which neither `str.format` nor psycopg takes a part for a place to fill."""
+    if not set(value) & set("{}%"):
+        return text(value)
+    written = "".join(f"\\{ord(c):04X}" if c in "{}%\\" else c for c in value)
+    return f"U&{text(written)}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from topology import Aggregate, Archive, Derived, EventTime, FileSource, Hopping, Session, Topic, Tumbling
+from topology import Aggregate, Archive, Derived, EventTime, FileSource, Hopping, Latest, Session, Topic, Tumbling
 from topology.window import Window
 
 RECORDS = int(os.environ.get("HEADRACE_BENCH_RECORDS") or 10_000_000)
@@ -48,6 +48,7 @@ def _table(name: str, source: Topic, window: Window = _MINUTE, by: str = "produc
 
 orders = _topic("orders", 4, "bench")
 hopped = _topic("hopped", 4, "bench-hopped", FEW)
+grown = _topic("grown", 4, "bench-grown", FEW)
 visited = _topic("visited", 4, "bench-visited", FEW)
 orders_1p = _topic("orders-1p", 1, "bench-1p")
 ingested = _topic("ingested", 4, "bench-ingested")
@@ -59,6 +60,8 @@ product_hops = _table("product_hops", hopped, Hopping("10 minutes", every="1 min
 
 # 50,000 customers, each of whom orders every 25 seconds or so: a session has three or four orders.
 customer_sessions = _table("customer_sessions", visited, Session("30 seconds"), by="customerId")
+
+customer_minutes = _table("customer_minutes", grown, by="customerId")
 
 by_product = Derived(
     f"bench-by-product-{RECORDS}",
@@ -72,6 +75,15 @@ by_product = Derived(
         "cents": "cast(round(orderAmount * 100) as bigint)",
     },
     description="Orders by product.",
+)
+
+kept = _topic("kept", 4, "bench-kept", FEW)
+newest_orders = Latest(
+    "newest_orders",
+    source=kept,
+    by=["customerId"],
+    columns=["orderId", "orderAmount"],
+    description="The newest order of each customer.",
 )
 
 archived = _topic("archived", 4, "bench-archived", FEW)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from ledger import Connection
 from tests.operators.bench import Bench
 from tests.operators.test_distinct import PLAYED
+from tests.operators.test_final import Closer
 from tests.operators.test_measures import MINUTE, message, messages
-from topology import Aggregate, Count, Hopping, Session, Topic, TopK, Tumbling
+from topology import Aggregate, Count, Final, Hopping, Session, Topic, TopK, Tumbling
 
 MEASURES = {
     "sales": "sum(cast(money as decimal(18,2)))",
@@ -134,6 +135,35 @@ def test_windows_can_be_named_and_a_view_can_follow(db: Connection, topic: Topic
             assert same(row["basket"], row["sales"] / row["n"])
     assert sorted(row["basket"] for row in bench.rows("best")) == [Decimal("0.5"), 9]
     assert sorted(row["left"] for row in bench.rows("plain")) == [0, 1]
+
+
+def test_final_rows_have_their_distinct_values_and_derived_columns(db: Connection, topic: Topic) -> None:
+    derived = {
+        "basket": "sales / n",
+        "many": """case when words % 2 = 0 then '50% {more} \\' else 'it''s odd %s' end""",
+        "rest": "n % 3",
+    }
+    for window in (Tumbling("10 minutes"), Hopping("20 minutes", every="10 minutes")):
+        of = table(topic, "emitting", derived, window=window, emit=Final("emitted"))
+        bench = Bench(db, topic, [of])
+        for partition in (0, 1, 2):
+            bench.send(partition, message(money=2.5, word="a"))
+            bench.mark(partition, 60 * MINUTE)
+        bench.play(random.Random(1), crash=0)
+        closer = Closer(bench, bench.program.tables[0])
+        while closer.step():
+            pass
+        bench.send(0, message(money=2.5, word="b"))
+        bench.play(random.Random(1), crash=0)
+        while closer.step():
+            pass
+        emitted: dict[Any, list[Any]] = {}
+        for row in closer.decoded():
+            emitted.setdefault(row["windowStart"], []).append(
+                (row["revision"], row["words"], row["basket"], row["many"], row["rest"])
+            )
+        revisions = [(1, 1, Decimal("2.5"), "it's odd %s", 0), (2, 2, Decimal("2.5"), "50% {more} \\", 1)]
+        assert list(emitted.values()) == [revisions] * (2 if isinstance(window, Hopping) else 1)
 
 
 def test_no_number_makes_a_query_fail(db: Connection, topic: Topic) -> None:
