@@ -127,7 +127,8 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
         stage_ddl=_stage_ddl(emitting, of),
         changed_sql=_escaped(
             f"WITH gone AS (\n    DELETE FROM {late} WHERE {_ID} IN (\n"
-            f"        SELECT {_ID} FROM {late} ORDER BY {_ID} LIMIT {_AT_ONCE}\n    )\n    RETURNING {', '.join(panes)}\n), k AS (\n    {_windows(window, names)}\n)\n"
+            f"        SELECT {_ID} FROM {late} ORDER BY {_ID} LIMIT {_AT_ONCE}\n    )\n"
+            f"    RETURNING {', '.join(panes)}\n), k AS (\n    {_windows(window, names)}\n)\n"
             + _into(emitting, of, last, f"k CROSS JOIN LATERAL ({one}) AS v", 'v."windowStart" = k.window_start')
             + '\nAND v."windowEnd" <= %(after)s::timestamptz'
         ),
