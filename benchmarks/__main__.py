@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from benchmarks.result import Result, Run
 
 ASKED = ("windows-100k", "windows-10m")  # only when named: a state of ten million rows takes a minute to make
-USUAL = ("tumbling", "tumbling-2", "tumbling-1p", "hopping", "sessions", "latest", "derived", "archive", "ingest-csv")
+USUAL = (
+    "tumbling",
+    "tumbling-2",
+    "tumbling-1p",
+    "hopping",
+    "sessions",
+    "dedup",
+    "latest",
+    "derived",
+    "archive",
+    "ingest-csv",
+)
 NAMES = (*USUAL, *ASKED)
 RECORDS = 10_000_000
 _BUDGET_SECONDS = 660.0  # the runs end within 12 minutes: a run that would not is left out, and the report says so
@@ -98,6 +109,7 @@ def _benchmarks() -> list[Benchmark]:
         Hopping("hopping", orders.product_hops, workers=1),
         Latest("latest", orders.newest_orders),
         Sessions("sessions", orders.customer_sessions, workers=1),
+        Tumbling("dedup", orders.product_minutes_once, workers=1),
         Growth("windows-100k", orders.customer_minutes, 100_000),
         Growth("windows-10m", orders.customer_minutes, 10_000_000),
         Deriving("derived", orders.by_product),
@@ -114,7 +126,7 @@ def _measure(
     from benchmarks.result import Result
     from benchmarks.split import Split
 
-    few = ("hopping", "sessions", "latest", "archive", *ASKED)
+    few = ("hopping", "sessions", "dedup", "latest", "archive", *ASKED)
     fewer = dict.fromkeys(few, orders.FEW) | {"ingest-csv": orders.ROWS}
     sizes = {b.name: fewer.get(b.name, records) for b in benchmarks}
     expected = {b.name: b.prepare(at, sizes[b.name], _say) for b in benchmarks}

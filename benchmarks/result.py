@@ -15,6 +15,7 @@ BARS = {
     "hopping": {"records_per_cpu_s": 350_000, "peak_rss_mb": 700},
     "latest": {"records_per_cpu_s": 100_000, "peak_rss_mb": 700},
     "sessions": {"records_per_cpu_s": 100_000, "peak_rss_mb": 700},
+    "dedup": {"records_per_cpu_s": 80_000, "peak_rss_mb": 700},
     "windows-100k": {"peak_rss_mb": 700},
     "windows-10m": {"peak_rss_mb": 700},
     "derived": {"records_per_cpu_s": 200_000, "peak_rss_mb": 700},

@@ -13,9 +13,10 @@ import pyarrow.csv as arrow_csv
 from headrace.failpoint import Failpoints
 from ledger import Connection, dead_letters, skipped, transaction
 from ledger.dead_letters import DeadLetter
-from stream_workers.batch import Batch, no_offsets
+from stream_workers import dedup
+from stream_workers.batch import Batch
 from stream_workers.opening import ShardState, TableState
-from stream_workers.routing import Poison, Routed
+from stream_workers.routing import Routed, refused_by_postgres
 from stream_workers.steps import Step
 from topology.program import Part, TableProgram
 
@@ -43,6 +44,8 @@ def commit(
             transaction.advance(db, move)
         failpoints.hit(Step.ADVANCED)
         days = {v: merge(db, failpoints, programs[v], batch.shard, found) for v, found in sorted(routed.items())}
+        for version, move in moves.items():
+            _remember(db, programs[version], move, routed[version].fresh)
         failpoints.hit(Step.MERGED)
         dead_letters.record(db, letters(batch, routed))
         failpoints.hit(Step.DEAD_LETTERED)
@@ -79,6 +82,7 @@ def move_of(batch: Batch, table: TableState, found: Routed) -> transaction.Advan
         filtered=found.filtered,
         control=found.control,
         late=found.late.size,
+        duplicate=found.duplicate.size,
         late_applied=found.late_applied,
         watermark_before=table.watermark,
         watermark=found.watermark,
@@ -86,7 +90,7 @@ def move_of(batch: Batch, table: TableState, found: Routed) -> transaction.Advan
         min_event=found.min_event,
         max_event=found.max_event,
         level=batch.level,
-        skipped=skipped.encoded(found.late, no_offsets()),
+        skipped=skipped.encoded(found.late, found.duplicate),
     )
 
 
@@ -122,8 +126,18 @@ def _merge(
                 if cursor.description:
                     days |= {int(day) for (day,) in cursor}
     except (psycopg.DataError, psycopg.IntegrityError) as error:
-        raise Poison(program.version_id, f"rejected:{error.sqlstate}", error.diag.message_primary or "") from error
+        raise refused_by_postgres(program.version_id, error) from error
     return days
+
+
+def _remember(db: Connection, program: TableProgram, move: transaction.Advance, fresh: pa.Table | None) -> None:
+    """Write which ids a table has had that leaves out duplicates; `Poison` as `commit`."""
+    if program.ids is None:
+        return
+    try:
+        dedup.remember(db, program.ids, move.shard, fresh, move.watermark_before, move.watermark)
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise refused_by_postgres(program.version_id, error) from error
 
 
 def _csv(rows: pa.Table) -> memoryview:

@@ -39,9 +39,9 @@ def register(db: Connection, program: PipelineProgram) -> None:
                     f" or run `headrace pipeline rebuild {program.name}` to build it anew"
                 )
             if live is None:
-                for part in table.parts:
-                    if part.state_ddl:
-                        db.execute(part.state_ddl.encode())
+                made = [part.state_ddl for part in table.parts] + ([table.ids.state_ddl] if table.ids else [])
+                for ddl in filter(None, made):
+                    db.execute(ddl.encode())
                 for statement in table.final.ddl if table.final else ():
                     db.execute(statement.encode())
                 table_versions.add(

@@ -66,6 +66,22 @@ MUTANTS = (
         "tests/operators/test_late.py::test_equals_the_batch_query",
     ),
     Mutant(
+        "duplicate-forgotten-at-a-commit",
+        (("stream_workers/dedup.py", "    until[found[:, 0]] = found[:, 1]\n", "    found[:, 0]\n"),),
+        "tests/operators/test_dedup.py::test_equals_the_batch_query",
+    ),
+    Mutant(
+        "duplicate-registers-its-id",
+        (
+            (
+                "stream_workers/dedup.py",
+                "again[index] = True\n        else:\n    ",
+                "again[index] = True\n        if True:\n    ",
+            ),
+        ),
+        "tests/operators/test_dedup.py::test_equals_the_batch_query",
+    ),
+    Mutant(
         "outbox-gap",
         (
             (
@@ -78,8 +94,13 @@ MUTANTS = (
     ),
     Mutant(
         "late-change-not-emitted",
-        (("stream_workers/fates.py", "kept = passed.at[late] if", "kept = passed.at[late][1:] if"),),
+        (("stream_workers/fates.py", "kept = seen.at[late] if", "kept = seen.at[late][1:] if"),),
         "tests/operators/test_final.py::test_the_last_revision_is_what_the_query_gives",
+    ),
+    Mutant(
+        "closed-further-than-read",
+        (("stream_workers/emit/closing.py", "closed_through=until)", "closed_through=due)"),),
+        "tests/operators/test_final.py::test_much_at_once_is_closed_in_steps_and_whole[quarters]",
     ),
     Mutant(
         "outbox-published-again",

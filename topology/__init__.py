@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from topology.aggregate import Aggregate
 from topology.alert import Alert
 from topology.archive import Archive
+from topology.dedup import Dedup
 from topology.derived import Derived
 from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
 from topology.final import Final
@@ -23,6 +24,7 @@ __all__ = [
     "Archive",
     "Between",
     "Count",
+    "Dedup",
     "Derived",
     "EventTime",
     "Expect",

@@ -74,6 +74,27 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Ids:
+    """How a table knows the records that it has had, by ids that it remembers for a time.
+
+    columns: of an id. rows_sql: in DuckDB, the ids of the applied records in their order; all else in Postgres, within
+    a transaction: ids with a number `n` are staged by `stage_ddl` and `copy_sql`. seen_sql gives the numbers of those
+    that shard `shard` remembers and until which watermark, in microseconds; register_sql remembers them until the
+    watermark `n`; forget_sql removes what a `watermark` has reached.
+    """
+
+    horizon_micros: int
+    columns: tuple[Column, ...]
+    rows_sql: str
+    state_ddl: str
+    stage_ddl: str
+    copy_sql: str
+    seen_sql: str
+    register_sql: str
+    forget_sql: str
+
+
+@dataclass(frozen=True)
 class FinalProgram:
     """How the final rows of a table are found and emitted to `topic`; see `topology.final_compile`.
 
@@ -109,7 +130,8 @@ class TableProgram:
     records. columns: of the view, in order. lineage:
     source columns of each column of the view. definition: what the version is made of. drops_late: whether a record
     with `final_sql` at or below its partition's watermark is late and not applied. nulls_sql: why a record without
-    value deletes no row, in tables in which some do. final: how its final rows are emitted, where they are.
+    value deletes no row, in tables in which some do. ids: of tables that leave out records they have had.
+    final: how its final rows are emitted, where they are.
     """
 
     table: Declared
@@ -127,6 +149,7 @@ class TableProgram:
     definition: Mapping[str, Any] = field(compare=False)
     drops_late: bool = False
     nulls_sql: str | None = None
+    ids: Ids | None = None
     final: FinalProgram | None = None
 
     @property
