@@ -1,4 +1,4 @@
-"""Topic -> one-minute windows per product (or another table) -> Postgres, by worker processes as the supervisor starts them."""
+"""Topic -> windows per product, or another table -> Postgres, by worker processes as the supervisor starts them."""
 
 from __future__ import annotations
 
