@@ -19,6 +19,7 @@ from schemas.avro import did_you_mean
 from topology import Aggregate, Archive, Derived, Expect, FileSource, Latest, Topic, View
 from topology.check_expect import Expected, compile_expects
 from topology.compile import compile_pipeline
+from topology.final import FinalTopic
 from topology.program import PipelineProgram, TableProgram, ViewProgram
 
 Table = Aggregate | Latest
@@ -30,7 +31,10 @@ _T = TypeVar("_T", Topic, FileSource, _Named)
 
 @dataclass(frozen=True)
 class Catalog:
-    """What exists, by name. pipelines: by the name of the worker group. expectations: by table, for tables with any."""
+    """What exists, by name. pipelines: by the name of the worker group. expectations: by table, for tables with any.
+
+    emitted: the topics of tables' final rows, which no declaration of their own makes.
+    """
 
     topics: Mapping[str, Topic]
     sources: Mapping[str, FileSource]
@@ -39,6 +43,7 @@ class Catalog:
     pipelines: Mapping[str, PipelineProgram]
     views: Mapping[str, ViewProgram]
     expectations: Mapping[str, tuple[Expected, ...]]
+    emitted: Mapping[str, FinalTopic]
     _places: Mapping[int, str] = field(repr=False)
     _files: Mapping[str, Path] = field(repr=False)
 
@@ -53,6 +58,11 @@ class Catalog:
     def system(self, declaration: Declaration) -> str:
         """The system something belongs to: the name of its declaration file, such as `orders`."""
         return PurePosixPath(self.place(declaration)).stem
+
+    @property
+    def provisioned(self) -> list[Topic]:
+        """Every topic that Kafka must have, sources before what is made of them."""
+        return [*self.topics.values(), *self.emitted.values()]
 
     def sources_of(self, topic: Topic) -> list[FileSource]:
         """The file sources that are ingested into a topic."""
@@ -109,6 +119,7 @@ def load(package: str = "assets") -> Catalog:
         pipelines=pipelines,
         views={view.name: view for pipeline in pipelines.values() for view in pipeline.views},
         expectations=expects,
+        emitted=_emitted([programs[name] for name in tables], topics, readable, places),
         _places=places,
         _files=files,
     )
@@ -228,6 +239,39 @@ def _check_source(source: FileSource, paths: dict[str, str], place: str) -> None
             raise DeclarationError(
                 f'{where}.columns: column "{name}" does not exist in {source.topic.shape_name}{hint}'
             )
+
+
+def _emitted(
+    programs: Sequence[TableProgram],
+    topics: Mapping[str, Topic],
+    readable: Mapping[str, _Named],
+    places: Mapping[int, str],
+) -> dict[str, FinalTopic]:
+    """The topics of final rows by name: none is anything else already."""
+    taken = {_alike(topic.name): f"topic {topic.name} of {places[id(topic)]}" for topic in topics.values()}
+    for topic in topics.values():
+        if topic.dead_letters:
+            taken.setdefault(_alike(topic.dead_letters), f"the dead-letter topic of {topic.name}")
+    views = {_alike(item.name): item.name for item in readable.values()}
+    found = {}
+    for program in programs:
+        if program.final is None:
+            continue
+        where, name, view = (
+            f"{places[id(program.table)]}: {program.name}.emit",
+            program.final.topic.name,
+            program.final.view,
+        )
+        if _alike(name) in taken:
+            raise DeclarationError(f'{where}.topic: "{name}" is, or is too much like, {taken[_alike(name)]}; rename it')
+        if _alike(view) in views:
+            raise DeclarationError(
+                f'{where}: its final rows are shown as the view "{view}", and {views[_alike(view)]} is declared; rename'
+                " that one"
+            )
+        taken[_alike(name)] = f"the topic of table {program.name}"
+        found[name] = program.final.topic
+    return found
 
 
 def _compile(

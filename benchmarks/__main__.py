@@ -20,7 +20,20 @@ if TYPE_CHECKING:
     from benchmarks.place import Place
     from benchmarks.result import Result, Run
 
-NAMES = ("tumbling", "tumbling-2", "tumbling-1p", "hopping", "sessions", "latest", "derived", "archive", "ingest-csv")
+ASKED = ("windows-100k", "windows-10m")  # only when named: a state of ten million rows takes a minute to make
+USUAL = (
+    "tumbling",
+    "tumbling-2",
+    "tumbling-1p",
+    "hopping",
+    "sessions",
+    "dedup",
+    "latest",
+    "derived",
+    "archive",
+    "ingest-csv",
+)
+NAMES = (*USUAL, *ASKED)
 RECORDS = 10_000_000
 _BUDGET_SECONDS = 660.0  # the runs end within 12 minutes: a run that would not is left out, and the report says so
 
@@ -63,8 +76,13 @@ def bench(report: Path | None, only: tuple[str, ...], records: int, runs: int, p
     with place.opened() as at:
         document = machine.describe(at)
         results, notes, split = _measure(
-            at, [b for b in _benchmarks() if not only or b.name in only], records, runs, profile
+            at, [b for b in _benchmarks() if b.name in (only or USUAL)], records, runs, profile
         )
+    rates = {result.name: result.best()["records_per_s"] for result in results}
+    if set(ASKED) <= rates.keys():
+        from benchmarks.growth import times_slower
+
+        notes.append(times_slower(*(rates[name] for name in ASKED)))
     document = {"benchmarks": [result.document() for result in results], "notes": notes, **document}
     if split:
         document["split"] = split
@@ -77,6 +95,7 @@ def _benchmarks() -> list[Benchmark]:
     from benchmarks.archive import Archiving
     from benchmarks.catalog import orders
     from benchmarks.derived import Deriving
+    from benchmarks.growth import Growth
     from benchmarks.hopping import Hopping
     from benchmarks.ingest import Ingest
     from benchmarks.latest import Latest
@@ -90,6 +109,9 @@ def _benchmarks() -> list[Benchmark]:
         Hopping("hopping", orders.product_hops, workers=1),
         Latest("latest", orders.newest_orders),
         Sessions("sessions", orders.customer_sessions, workers=1),
+        Tumbling("dedup", orders.product_minutes_once, workers=1),
+        Growth("windows-100k", orders.customer_minutes, 100_000),
+        Growth("windows-10m", orders.customer_minutes, 10_000_000),
         Deriving("derived", orders.by_product),
         Archiving("archive", orders.lake),
         Ingest("ingest-csv", orders.orders_csv),
@@ -104,7 +126,8 @@ def _measure(
     from benchmarks.result import Result
     from benchmarks.split import Split
 
-    fewer = dict.fromkeys(("hopping", "sessions", "latest", "archive"), orders.FEW) | {"ingest-csv": orders.ROWS}
+    few = ("hopping", "sessions", "dedup", "latest", "archive", *ASKED)
+    fewer = dict.fromkeys(few, orders.FEW) | {"ingest-csv": orders.ROWS}
     sizes = {b.name: fewer.get(b.name, records) for b in benchmarks}
     expected = {b.name: b.prepare(at, sizes[b.name], _say) for b in benchmarks}
     began = time.monotonic()

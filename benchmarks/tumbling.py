@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """Topic -> windows per product, or another table -> Postgres, by worker processes as the supervisor starts them."""
+=======
+"""Topic -> one-minute windows per product (or another table) -> Postgres, by workers as the supervisor starts them."""
+>>>>>>> main
 
 from __future__ import annotations
 
@@ -22,12 +26,16 @@ _DRAIN_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Tumbling:
-    """A table and how many workers make it true. hold: compares its view with what is expected."""
+    """A table and how many workers make it true.
+
+    hold: compares its view with what is expected. fill: puts something into the new database before they start.
+    """
 
     name: str
     table: Aggregate | Latest
     workers: int
     hold: Callable[[Connection, str, pa.Table], None] = verify.table
+    fill: Callable[[Connection], None] | None = None
 
     def prepare(self, at: place.Place, records: int, say: data.Say) -> pa.Table:
         """Fill the topic; returns the exact sums."""
@@ -39,6 +47,8 @@ class Tumbling:
         data.forget([group_id(pipeline)])
         with place.database(at) as url, connect(url) as db:
             env = {**at.environment, "HEADRACE_POSTGRES_URL": url, "HEADRACE_BENCH_RECORDS": str(records)}
+            if self.fill is not None:
+                self.fill(db)
             load, started = os.getloadavg()[0], time.monotonic()
             processes = [self._start(at, pipeline, slot, env, profile) for slot in range(1, self.workers + 1)]
             try:

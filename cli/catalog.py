@@ -39,6 +39,7 @@ def validate(as_json: bool) -> None:
                 "topics": sorted(found.topics),
                 "sources": sorted(found.sources),
                 "tables": {name: program.version_id for name, program in sorted(found.tables.items())},
+                "emitted": {name: topic.table for name, topic in sorted(found.emitted.items())},
                 "archives": {name: program.version_id for name, program in sorted(found.archives.items())},
                 "views": {name: view.table for name, view in sorted(found.views.items())},
                 "pipelines": {name: [t.name for t in p.tables] for name, p in sorted(found.pipelines.items())},
@@ -74,6 +75,12 @@ def validate(as_json: bool) -> None:
             for p in found.tables.values()
         ],
     )
+    if found.emitted:
+        show_table(
+            "final rows",
+            ["topic", "of table", "key", "partitions"],
+            [(t.name, t.table, t.key, t.partitions) for t in found.emitted.values()],
+        )
     lakes = [program.table for program in found.archives.values() if isinstance(program.table, Archive)]
     if lakes:
         show_table(

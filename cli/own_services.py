@@ -23,7 +23,7 @@ def provision(settings: Settings, catalog: Catalog) -> Report:
     from ingestion.provision import provision as run
 
     migrate_ledger(settings)
-    return run(settings, list(catalog.topics.values()))
+    return run(settings, catalog.provisioned)
 
 
 def migrate_ledger(settings: Settings) -> None:

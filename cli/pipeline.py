@@ -71,7 +71,8 @@ def rebuild(name: str, yes: bool, as_json: bool) -> None:
 def accept(name: str, as_json: bool) -> None:
     """Go on from the ledger's positions: Postgres was restored, or Kafka forgot how far derived topics were made.
 
-    Rows and positions are of one transaction, so nothing is counted twice or left out.
+    Rows and positions are of one transaction, so nothing is counted twice or left out. Records of final rows may go to
+    their topic a second time.
 
     \b
     Examples:
@@ -80,9 +81,11 @@ def accept(name: str, as_json: bool) -> None:
     from headrace.settings import settings
     from stream_workers import remedy
     from stream_workers.derive import remedy as derived
+    from stream_workers.emit import remedy as emitted
 
     program = _find(name)
     at = derived.accept(program, settings()) if program.derives else remedy.accept(program, settings())
+    emitted.accept(program, settings())
     if as_json:
         show_json({"pipeline": name, "offsets": at})
     else:

@@ -17,14 +17,17 @@ def status(as_json: bool) -> None:
       headrace status
       headrace status --json
     """
+    from dataclasses import asdict
+
     import stack
     from cli.fleet import describe
     from cli.ledger_access import reading
     from headrace.settings import settings
-    from ledger import reports
+    from ledger import closings, reports
 
     services = stack.state()
     engine = reading(settings())
+    finals = reports.finals(engine)
     workers, lag, errors = reports.workers(engine), reports.lag(engine), reports.shard_errors(engine)
     pipelines, restarts, fleet = reports.pipelines(engine), reports.restarts(engine), reports.fleet(engine)
     if as_json:
@@ -37,6 +40,7 @@ def status(as_json: bool) -> None:
                 "workers": workers,
                 "lag": lag,
                 "shard_errors": errors,
+                "finals": [{**asdict(one), "waits_for": one.waits_for} for one in finals],
                 "accounting": reports.accounting(engine),
             }
         )
@@ -73,6 +77,23 @@ def status(as_json: bool) -> None:
         ["pipeline", "topic", "partition", "next offset", "end", "records", "seconds", "end seen"],
         [(x.pipeline, x.topic, x.partition, x.next_offset, x.end_offset, x.records, x.seconds, x.seen_at) for x in lag],
     )
+    if finals:
+        show_table(
+            "final rows",
+            ["pipeline", "table", "final up to", "emitted", "unpublished", "waits", "error"],
+            [
+                (
+                    f.pipeline,
+                    f.table,
+                    closings.shown(f.closed_through),
+                    f.outbox_seq,
+                    f.unpublished,
+                    f.waits_for,
+                    f.error,
+                )
+                for f in finals
+            ],
+        )
     show_table(
         "shards that stand still", ["pipeline", "shard", "why"], [(e.pipeline, e.shard, e.error) for e in errors]
     )

@@ -6,13 +6,14 @@ Moments are as they were written; ages are for the caller, who has a clock.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
 from psycopg.rows import class_row
 
 from ledger import fleet
+from ledger.closings import Finals
 from ledger.connection import Connection
 from ledger.fleet import Fleet
 from ledger.sql import sql
@@ -120,7 +121,10 @@ class Touched:
 
 @dataclass(frozen=True)
 class Observed:
-    """The snapshot. volumes: records applied in the 24 hours of each age (0: the newest), by table version."""
+    """The snapshot. volumes: records applied in the 24 hours of each age (0: the newest), by table version.
+
+    finals: by table, for those that emit their final rows.
+    """
 
     places: tuple[Place, ...]
     switches: Mapping[str, Switch]
@@ -128,6 +132,7 @@ class Observed:
     fleet: Fleet | None
     touched: tuple[Touched, ...] = ()
     volumes: Mapping[str, Mapping[int, int]] | None = None
+    finals: Mapping[str, Finals] = field(default_factory=dict)
 
     def table(self, name: str) -> list[Place]:
         """The partitions of a table."""
@@ -155,8 +160,15 @@ def observe(
         workers = _rows(db, Worker, "observe_workers")
         touched = [] if since is None else _touched(db, places, since)
         found = _volumes(db, now) if volumes else None
+        finals = {one.table: one for one in _rows(db, Finals, "report_closings")}
         return Observed(
-            tuple(places), {s.pipeline: s for s in switches}, tuple(workers), fleet.owner(db), tuple(touched), found
+            tuple(places),
+            {s.pipeline: s for s in switches},
+            tuple(workers),
+            fleet.owner(db),
+            tuple(touched),
+            found,
+            finals,
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from ledger.closings import Finals
 from ledger.connection import libpq_url
 from ledger.sql import sql
 
@@ -209,6 +210,11 @@ def lag(db: sa.Engine) -> list[Lag]:
 def shard_errors(db: sa.Engine) -> list[ShardError]:
     """Shards that stand still."""
     return _rows(db, ShardError, _query("report_shard_errors"))
+
+
+def finals(db: sa.Engine) -> list[Finals]:
+    """Tables that emit final rows: how far, and what holds them back."""
+    return _rows(db, Finals, _query("report_closings"))
 
 
 def pipelines(db: sa.Engine) -> list[PipelineRow]:

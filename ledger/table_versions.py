@@ -38,6 +38,8 @@ def drop(db: Connection, pipeline: str) -> list[str]:
         ).fetchall()
         for version, name, state_table in found:
             db.execute("delete from ledger.shards where table_version = %s", (version,))
+            # Its closer too: what is in the outbox after that, nobody can add to any more.
+            db.execute("delete from ledger.closings where table_version = %s", (version,))
             for table in ("batch_index", "dead_letters", "outbox"):
                 db.execute(
                     quoting.SQL("delete from ledger.{} where table_version = %s").format(quoting.Identifier(table)),

@@ -26,6 +26,7 @@ TABLE_CHECKS = {
     "volume": "The last 24 hours brought about as many records as the days before.",
     "freshness": "Everything is in that reached the topic until `fresh_within` ago.",
 }
+FINAL_SAYS = "Rows become final and reach their topic: no partition holds them back, and nothing piles up."
 TOPIC_CHECKS = {
     "workers": "Workers run as the switch says; none stalls, none crashes again and again.",
     "fleet": "The fleet sensor ticks: toggles are obeyed and tables report.",
@@ -87,7 +88,7 @@ def schedules(pipelines: Iterable[PipelineProgram]) -> list[ScheduleDefinition]:
 
 def _of_table(table: TableProgram) -> list[AssetCheckSpec]:
     key = keys.program_key(table)
+    wanted = TABLE_CHECKS | ({"final": FINAL_SAYS} if table.final else {})
     return [
-        AssetCheckSpec(name, asset=key, description=says, blocking=name in _BLOCKING)
-        for name, says in TABLE_CHECKS.items()
+        AssetCheckSpec(name, asset=key, description=says, blocking=name in _BLOCKING) for name, says in wanted.items()
     ]

@@ -15,6 +15,7 @@ from orchestration import (
     code,
     derived,
     drift_checks,
+    emitted,
     files,
     fleet,
     keys,
@@ -49,6 +50,10 @@ def build(found: declared.Catalog) -> Definitions:
             *(derived.asset(table, topic, place(topic)) for table, topic in made),
             *(tables.asset(table, pipeline, place(table.table)) for pipeline, table in programs),
             *(lakes.asset(table, lake, place(lake)) for table in found.archives.values() if (lake := table.archive)),
+            *(
+                emitted.spec(t, found.tables[t.table], place(found.tables[t.table].table))
+                for t in found.emitted.values()
+            ),
             *(views.spec(view, found.tables[view.table], place(view.view)) for view in found.views.values()),
         ],
         asset_checks=[

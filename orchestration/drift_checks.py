@@ -37,7 +37,7 @@ def checks(catalog: Catalog) -> list[AssetChecksDefinition]:
     """One op for all topics, one for all tables: each is a single look at Kafka or Postgres."""
     found = []
     if catalog.topics:
-        found.append(_topics(list(catalog.topics.values())))
+        found.append(_topics(catalog.provisioned))
     if catalog.tables:
         found.append(_tables(list(catalog.tables.values())))
     return found
@@ -45,7 +45,7 @@ def checks(catalog: Catalog) -> list[AssetChecksDefinition]:
 
 def jobs(catalog: Catalog) -> list[UnresolvedAssetJobDefinition]:
     """The job `schema_drift`: every topic and table."""
-    wanted = [*map(keys.topic_key, catalog.topics), *map(keys.table_key, catalog.tables)]
+    wanted = [*(keys.topic_key(topic.name) for topic in catalog.provisioned), *map(keys.table_key, catalog.tables)]
     if not wanted:
         return []
     return [

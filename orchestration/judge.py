@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from dagster import AssetKey
 
+from ledger.closings import Finals, shown
 from ledger.fleet import Fleet
 from ledger.observed import Observed, Place, Worker
 from orchestration import keys
@@ -20,6 +21,7 @@ STARTING = timedelta(seconds=30)  # that a worker may take to be there after the
 STALLED = timedelta(seconds=60)  # without a commit, with records waiting
 CRASHES = 3  # in a row; the supervisor forgets them once a worker has lived for a minute
 FLEET_SILENT = timedelta(seconds=60)  # between two ticks of the fleet sensor, which wants one every 5 s
+_UNPUBLISHED = 10_000  # records of the outbox; a publisher sends thousands a second
 _QUIET, _BUSY = 0.5, 3.0  # today's records as a share of a usual day's
 
 
@@ -27,6 +29,8 @@ def table(program: TableProgram, seen: Observed, now: datetime) -> list[Verdict]
     """Verdicts on one table; `volume` only where the snapshot has volumes."""
     places = seen.table(program.name)
     found = [accounting(program, places), lag(program, places, now), freshness(program, places, now)]
+    if program.final:
+        found.append(final(program, places, seen.finals.get(program.name)))
     if seen.volumes is not None:
         found.append(volume(program, places, seen.volumes))
     return found
@@ -91,6 +95,25 @@ def freshness(program: TableProgram, places: Sequence[Place], now: datetime) -> 
     age = max(0.0, (now - min(known)).total_seconds())
     says = f"true as of {age:.0f} s ago (at most {program.table.fresh_within})"
     return Verdict(_table(program), "freshness", age <= bound, says, {"age seconds": round(age, 1)})
+
+
+def final(program: TableProgram, places: Sequence[Place], found: Finals | None) -> Verdict:
+    """Whether rows become final and reach their topic: no partition holds them back, no error, no growing outbox."""
+    if found is None:
+        return _said(program, "final", False, "no worker has closed a row of this table yet; `headrace status`", {})
+    numbers: dict[str, int | float | str] = {"emitted": found.outbox_seq, "unpublished": found.unpublished}
+    if found.error:
+        return _said(program, "final", False, f"final rows stand still: {found.error}", numbers)
+    if found.unpublished > _UNPUBLISHED:
+        says = f"{found.unpublished:,} records wait for Kafka; is it up? `headrace doctor`"
+        return _said(program, "final", False, says, numbers)
+    patience = (program.window_micros or 0) + program.lateness_micros
+    level = any(p.partition == found.slowest and p.behind == 0 for p in places)
+    apart = (found.furthest or 0) - (found.watermark or 0) if level and not found.ended else 0
+    if found.silent or apart > patience:
+        return _said(program, "final", False, f"{found.waits_for}; send a marker there", numbers)
+    says = f"{found.outbox_seq:,} records emitted, rows are final up to {shown(found.closed_through)}"
+    return _said(program, "final", True, says, numbers)
 
 
 def volume(program: TableProgram, places: Sequence[Place], volumes: Mapping[str, Mapping[int, int]]) -> Verdict:

@@ -13,6 +13,7 @@ TOPICS = "topics"
 FILES = "landing_files"
 TABLES = "stream_tables"
 DERIVED = "derived_topics"
+EMITTED = "emitted_topics"
 LAKES = "lakes"
 VIEWS = "views"
 MAKERS = "makers"  # the check of the workers that make a derived topic or a lake

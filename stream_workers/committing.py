@@ -13,9 +13,10 @@ import pyarrow.csv as arrow_csv
 from headrace.failpoint import Failpoints
 from ledger import Connection, dead_letters, skipped, transaction
 from ledger.dead_letters import DeadLetter
-from stream_workers.batch import Batch, no_offsets
+from stream_workers import dedup
+from stream_workers.batch import Batch
 from stream_workers.opening import ShardState, TableState
-from stream_workers.routing import Poison, Routed
+from stream_workers.routing import Routed, refused_by_postgres
 from stream_workers.steps import Step
 from topology.program import Part, TableProgram
 
@@ -43,6 +44,8 @@ def commit(
             transaction.advance(db, move)
         failpoints.hit(Step.ADVANCED)
         days = {v: merge(db, failpoints, programs[v], batch.shard, found) for v, found in sorted(routed.items())}
+        for version, move in moves.items():
+            _remember(db, programs[version], move, routed[version].fresh)
         failpoints.hit(Step.MERGED)
         dead_letters.record(db, letters(batch, routed))
         failpoints.hit(Step.DEAD_LETTERED)
@@ -79,6 +82,7 @@ def move_of(batch: Batch, table: TableState, found: Routed) -> transaction.Advan
         filtered=found.filtered,
         control=found.control,
         late=found.late.size,
+        duplicate=found.duplicate.size,
         late_applied=found.late_applied,
         watermark_before=table.watermark,
         watermark=found.watermark,
@@ -86,19 +90,23 @@ def move_of(batch: Batch, table: TableState, found: Routed) -> transaction.Advan
         min_event=found.min_event,
         max_event=found.max_event,
         level=batch.level,
-        skipped=skipped.encoded(found.late, no_offsets()),
+        skipped=skipped.encoded(found.late, found.duplicate),
     )
 
 
 def merge(db: Connection, failpoints: Failpoints, program: TableProgram, shard: int, found: Routed) -> tuple[int, ...]:
     """Merge what was applied into the table's state, inside the caller's transaction; `Poison` as `commit`.
 
-    Returns the UTC days of the windows that changed.
+    Returns the UTC days of the windows that changed. The closer of a table that emits learns in the same transaction
+    which of its rows were changed late.
     """
     days = set(found.days)
     for part, rows in zip(program.parts, found.rows, strict=bool(found.rows)):
         if rows.num_rows:
             days |= _merge(db, failpoints, program, part, shard, rows)
+    if program.final and found.changed is not None:
+        with db.cursor() as cursor, cursor.copy(program.final.late_copy_sql.encode()) as copy:
+            copy.write(_csv(found.changed))
     return tuple(sorted(days))
 
 
@@ -106,21 +114,36 @@ def _merge(
     db: Connection, failpoints: Failpoints, program: TableProgram, part: Part, shard: int, rows: pa.Table
 ) -> set[int]:
     """Merge the rows of one part; the UTC days that its statements name."""
-    text, days = io.BytesIO(), set[int]()
-    arrow_csv.write_csv(rows, text, _NO_HEADER)
+    days = set[int]()
     try:
         with db.cursor() as cursor:
             cursor.execute(part.stage_ddl.encode())
             with cursor.copy(part.copy_sql.encode()) as copy:
-                copy.write(text.getbuffer())
+                copy.write(_csv(rows))
             failpoints.hit(Step.STAGED)
             for statement in part.merge_sql:
                 cursor.execute(statement.encode(), {"shard": shard, "version_id": program.version_id})
                 if cursor.description:
                     days |= {int(day) for (day,) in cursor}
     except (psycopg.DataError, psycopg.IntegrityError) as error:
-        raise Poison(program.version_id, f"rejected:{error.sqlstate}", error.diag.message_primary or "") from error
+        raise refused_by_postgres(program.version_id, error) from error
     return days
+
+
+def _remember(db: Connection, program: TableProgram, move: transaction.Advance, fresh: pa.Table | None) -> None:
+    """Write which ids a table has had that leaves out duplicates; `Poison` as `commit`."""
+    if program.ids is None:
+        return
+    try:
+        dedup.remember(db, program.ids, move.shard, fresh, move.watermark_before, move.watermark)
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise refused_by_postgres(program.version_id, error) from error
+
+
+def _csv(rows: pa.Table) -> memoryview:
+    text = io.BytesIO()
+    arrow_csv.write_csv(rows, text, _NO_HEADER)
+    return text.getbuffer()
 
 
 def letters(batch: Batch, routed: Mapping[str, Routed]) -> list[DeadLetter]:

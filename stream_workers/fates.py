@@ -7,7 +7,7 @@ a function of the log alone, however it is cut into batches. Tables count late r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import duckdb
 import numpy as np
@@ -23,17 +23,22 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Taken:
-    """What a table takes of a batch. late: indices in the batch of the records it drops for being late."""
+    """What a table takes of a batch. late, duplicate: indices in the batch of the records it leaves out as such.
+
+    late_taken: those of late records that it takes, or of any that may be late, where the table emits final rows.
+    """
 
     applied: int
     min_event: int | None
     max_event: int | None
     late_applied: int = 0
     late: Indices = field(default_factory=no_offsets)
+    duplicate: Indices = field(default_factory=no_offsets)
+    late_taken: Indices = field(default_factory=no_offsets)
 
 
 @dataclass(frozen=True)
-class _Passed:
+class Passed:
     """The records that passed, by offset: index in the batch, event time, when their row is final, watermark before."""
 
     at: Indices
@@ -56,33 +61,36 @@ def take(
     """
     p = table.prefix
     whole = Taken(counts[f"{p}applied"] or 0, counts[f"{p}min_event"], counts[f"{p}max_event"])
+    if table.final and batch.corrected:
+        return replace(whole, late_taken=np.arange(batch.records, dtype=np.int64))
     least = counts[f"{p}min_final"]
     if least is None or lifted is None or least > lifted or batch.corrected:
         return whole  # nothing can be late: no look at single records
-    passed = _passed(connection, table, batch, watermark)
-    late = passed.final <= passed.before
+    seen = passed(connection, table, batch, watermark)
+    late = seen.final <= seen.before
     if not table.drops_late:
-        return Taken(whole.applied, whole.min_event, whole.max_event, int(np.count_nonzero(late)))
+        kept = seen.at[late] if table.final else no_offsets()
+        return replace(whole, late_applied=int(np.count_nonzero(late)), late_taken=kept)
     if not late.any():
         return whole
-    _leave_out(connection, table, passed.at[late])
-    event = passed.event[~late]
+    leave_out(connection, table, seen.at[late])
+    event = seen.event[~late]
     if not event.size:
-        return Taken(0, None, None, late=passed.at[late])
-    return Taken(event.size, int(event.min()), int(event.max()), late=passed.at[late])
+        return Taken(0, None, None, late=seen.at[late])
+    return Taken(event.size, int(event.min()), int(event.max()), late=seen.at[late])
 
 
-def _passed(connection: duckdb.DuckDBPyConnection, table: TableProgram, batch: Batch, watermark: int | None) -> _Passed:
-    p = table.prefix
+def passed(connection: duckdb.DuckDBPyConnection, table: TableProgram, batch: Batch, watermark: int | None) -> Passed:
+    """The records that `routed` has as applied; watermark: before the batch. Without windows none is ever final."""
+    p, final_sql = table.prefix, table.final_sql or str(np.iinfo(np.int64).max)
     seen = connection.sql(
-        f"SELECT _i, event_time, topic_reason IS NULL AS valid, {table.final_sql} AS final, {p}applied AS applied"
-        " FROM routed"
+        f"SELECT _i, event_time, topic_reason IS NULL AS valid, {final_sql} AS final, {p}applied AS applied FROM routed"
     ).fetchnumpy()
     at, valid = np.asarray(seen["_i"]), np.asarray(seen["valid"], dtype=bool)
     applied, event = np.asarray(seen["applied"], dtype=bool), np.asarray(seen["event_time"])
     before = watermarks(batch, watermark, at[valid], event[valid])[at[applied]]
     final = np.asarray(seen["final"])[applied].astype(np.int64)
-    return _Passed(at[applied], event[applied].astype(np.int64), final, before)
+    return Passed(at[applied], event[applied].astype(np.int64), final, before)
 
 
 def watermarks(batch: Batch, watermark: int | None, at: Indices, event: Indices) -> Indices:
@@ -100,7 +108,7 @@ def watermarks(batch: Batch, watermark: int | None, at: Indices, event: Indices)
     return before
 
 
-def _leave_out(connection: duckdb.DuckDBPyConnection, table: TableProgram, at: Indices) -> None:
+def leave_out(connection: duckdb.DuckDBPyConnection, table: TableProgram, at: Indices) -> None:
     """These records of `routed` are not applied; its rows stay where they are."""
     connection.register("left_out", pa.table({"_i": at}))
     connection.execute(f"UPDATE routed SET {table.prefix}applied = false WHERE _i IN (SELECT _i FROM left_out)")

@@ -33,6 +33,7 @@ from stream_workers.batch import Batch
 from stream_workers.claims import Claims
 from stream_workers.committing import commit
 from stream_workers.correcting import correct
+from stream_workers.dedup import look_up
 from stream_workers.heartbeat import End
 from stream_workers.log import LogAdmin
 from stream_workers.meter import Meter
@@ -151,7 +152,7 @@ class Loop:
         state = owned.state
         try:
             watermarks = {version: state.tables[version].watermark for version in versions}
-            routed = self._router.route(batch, watermarks, forced)
+            routed = self._router.route(batch, watermarks, forced, look_up(db, batch.shard))
             self.failpoints.hit(Step.ROUTED)
             adopted = self._commit(db, batch, state, routed)
         except Poison as poison:

@@ -1,8 +1,8 @@
 """One fate per record and table, and the rows that the applied ones add up to.
 
 Order of fates (engine rule B10): undecodable, invalid, (watermark), filtered, late, duplicate, applied. The SQL comes
-from the declaration; nothing here touches Postgres, and nothing is carried over: the result is a pure function of the
-batch and the watermark before it.
+from the declaration; nothing here changes Postgres, and nothing is carried over: the result is a pure function of the
+batch, the watermark before it and, for tables that leave out duplicates, the ids they remember.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from types import MappingProxyType
 
 import duckdb
 import numpy as np
+import psycopg
 import pyarrow as pa
 
-from stream_workers import fates, tombstones
+from stream_workers import dedup, fates, tombstones
 from stream_workers.batch import Batch, Offsets, no_offsets
 from topology import duck
 from topology.program import Part, PipelineProgram, TableProgram
@@ -35,6 +36,11 @@ class Poison(Exception):
         self.version_id, self.reason, self.detail = version_id, reason, detail
 
 
+def refused_by_postgres(version_id: str, error: psycopg.Error) -> Poison:
+    """The poison that Postgres named."""
+    return Poison(version_id, f"rejected:{error.sqlstate}", error.diag.message_primary or "")
+
+
 @dataclass(frozen=True)
 class Refusal:
     """A record that ends as a dead letter: its index in the batch and why."""
@@ -48,7 +54,7 @@ class Refusal:
 class Routed:
     """What a batch means for one table: `rows` per part, empty where none was applied. Times in microseconds.
 
-    late: offsets of the records that were dropped for being late.
+    late, duplicate: offsets of the records that were left out as such. fresh: ids to remember.
     """
 
     applied: int
@@ -63,6 +69,9 @@ class Routed:
     rows: tuple[pa.Table, ...]
     days: tuple[int, ...] = ()  # UTC days of the windows that `rows` change, where these alone say which
     late: Offsets = field(default_factory=no_offsets)
+    duplicate: Offsets = field(default_factory=no_offsets)
+    fresh: pa.Table | None = None
+    changed: pa.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,17 @@ class Router:
         self._program = program
         self._duck = duck.connect()
 
-    def route(self, batch: Batch, watermarks: Mapping[str, int | None], forced: Forced) -> dict[str, Routed]:
-        """Fates, dead letters and rows of the tables in `watermarks` (their watermark before the batch)."""
+    def route(
+        self,
+        batch: Batch,
+        watermarks: Mapping[str, int | None],
+        forced: Forced,
+        look: dedup.Look | None = None,
+    ) -> dict[str, Routed]:
+        """Fates, dead letters and rows of the tables in `watermarks` (their watermark before the batch).
+
+        look: into what tables remember that leave out duplicates; corrections need none.
+        """
         tables = [(k, t) for k, t in enumerate(self._program.tables) if t.version_id in watermarks]
         deleting = any(t.nulls_sql for _, t in tables) and tombstones.without_value(batch)
         if batch.frame is None or (batch.frame.num_rows == 0 and not deleting):
@@ -101,7 +119,7 @@ class Router:
             raise Poison(None, f"rejected:{type(error).__name__}", str(error)) from error
         refusals = self._refusals(counts, tables)
         return {
-            t.version_id: self._table(k, t, batch, counts, refusals.get(k, []), watermarks[t.version_id], forced)
+            t.version_id: self._table(k, t, batch, counts, refusals.get(k, []), watermarks[t.version_id], forced, look)
             for k, t in tables
         }
 
@@ -114,6 +132,7 @@ class Router:
         refusals: list[Refusal],
         watermark: int | None,
         forced: Forced,
+        look: dedup.Look | None,
     ) -> Routed:
         lifted = _largest(watermark, counts["max_valid_event"], *(m.event_time for m in batch.markers))
         nulls = tombstones.take(self._duck, table, batch, watermark)
@@ -122,6 +141,7 @@ class Router:
         refused = forced.of(table.version_id)
         if refused is not None and taken.applied:
             refusals, taken = [*refusals, Refusal(0, *refused)], fates.Taken(0, None, None)
+        taken, fresh = self._known(table, batch, taken, (watermark, lifted), look)
         rows = tuple(self._rows(table, part) for part in table.parts) if taken.applied else ()
         return Routed(
             applied=taken.applied,
@@ -136,7 +156,29 @@ class Router:
             rows=rows,
             days=_days(rows[0], table) if rows and table.windowed else (),
             late=batch.offsets[taken.late],
+            duplicate=batch.offsets[taken.duplicate],
+            fresh=fresh,
+            changed=self._changed(table, taken) if taken.applied and taken.late_taken.size else None,
         )
+
+    def _changed(self, table: TableProgram, taken: fates.Taken) -> pa.Table:
+        """The rows that records change which may be late."""
+        assert table.final is not None  # others have none
+        self._duck.register("late_taken", pa.table({"_i": taken.late_taken}))
+        return self._duck.sql(table.final.late_rows_sql).to_arrow_table()
+
+    def _known(
+        self,
+        table: TableProgram,
+        batch: Batch,
+        taken: fates.Taken,
+        watermarks: tuple[int | None, int | None],
+        look: dedup.Look | None,
+    ) -> tuple[fates.Taken, pa.Table | None]:
+        try:
+            return dedup.take(self._duck, table, batch, taken, *watermarks, look)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            raise refused_by_postgres(table.version_id, error) from error
 
     def _rows(self, table: TableProgram, part: Part) -> pa.Table:
         try:

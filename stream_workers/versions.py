@@ -39,9 +39,11 @@ def register(db: Connection, program: PipelineProgram) -> None:
                     f" or run `headrace pipeline rebuild {program.name}` to build it anew"
                 )
             if live is None:
-                for part in table.parts:
-                    if part.state_ddl:
-                        db.execute(part.state_ddl.encode())
+                made = [part.state_ddl for part in table.parts] + ([table.ids.state_ddl] if table.ids else [])
+                for ddl in filter(None, made):
+                    db.execute(ddl.encode())
+                for statement in table.final.ddl if table.final else ():
+                    db.execute(statement.encode())
                 table_versions.add(
                     db,
                     {
@@ -55,4 +57,6 @@ def register(db: Connection, program: PipelineProgram) -> None:
                 if table.view_ddl:
                     db.execute(table.view_ddl.encode())
         declared = {view.name: views.Made(view.table, view.ddl) for view in program.views}
+        finals = [(table.name, table.final) for table in program.tables if table.final]
+        declared |= {final.view: views.Made(name, final.view_ddl) for name, final in finals}
         views.follow(db, [table.name for table in program.tables], declared)

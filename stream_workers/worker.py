@@ -26,6 +26,7 @@ from stream_workers.archive.loop import ArchiveLoop
 from stream_workers.claims import Claims
 from stream_workers.decoding import decoding
 from stream_workers.derive.loop import DeriveLoop
+from stream_workers.emit.closer import Closer
 from stream_workers.heartbeat import Heartbeat
 from stream_workers.log import LogAdmin
 from stream_workers.loop import Loop
@@ -67,6 +68,9 @@ class Worker:
             self.describe,
             lambda: self.loop.ends(self.watch),
         )
+        self.closer = Closer(
+            program, settings, self.holder, self.heartbeat, self.failpoints, kafka, self.clock, self._schema_id
+        )
 
     def run(self) -> None:
         """Register the tables, then loop until told to stop; a lost connection costs the memory, never a row."""
@@ -81,6 +85,7 @@ class Worker:
                     self.failpoints.on("cut-now", lambda: faults.cut(db))
                     workers.beat(db, self.describe())
                     self._register(db)
+                    self.closer.start()
                     claims = claims or Claims(
                         self.program.name,
                         self.program.topic.partitions,
@@ -113,7 +118,7 @@ class Worker:
 
     def close(self) -> None:
         """End the threads."""
-        for part in (self.heartbeat, self.watch, self.loop.prefetch):
+        for part in (self.closer, self.heartbeat, self.watch, self.loop.prefetch):
             part.close()
 
     def stop(self, signum: int, frame: FrameType | None) -> None:

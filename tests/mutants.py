@@ -66,6 +66,43 @@ MUTANTS = (
         "tests/operators/test_late.py::test_equals_the_batch_query",
     ),
     Mutant(
+        "duplicate-forgotten-at-a-commit",
+        (("stream_workers/dedup.py", "    until[found[:, 0]] = found[:, 1]\n", "    found[:, 0]\n"),),
+        "tests/operators/test_dedup.py::test_equals_the_batch_query",
+    ),
+    Mutant(
+        "duplicate-registers-its-id",
+        (
+            (
+                "stream_workers/dedup.py",
+                "again[index] = True\n        else:\n    ",
+                "again[index] = True\n        if True:\n    ",
+            ),
+        ),
+        "tests/operators/test_dedup.py::test_equals_the_batch_query",
+    ),
+    Mutant(
+        "outbox-gap",
+        (
+            (
+                "stream_workers/emit/closing.py",
+                "version, at.outbox_seq, schema_id)",
+                "version, at.outbox_seq + 1, schema_id)",
+            ),
+        ),
+        "tests/operators/test_final.py::test_the_last_revision_is_what_the_query_gives",
+    ),
+    Mutant(
+        "late-change-not-emitted",
+        (("stream_workers/fates.py", "kept = seen.at[late] if", "kept = seen.at[late][1:] if"),),
+        "tests/operators/test_final.py::test_the_last_revision_is_what_the_query_gives",
+    ),
+    Mutant(
+        "outbox-published-again",
+        (("stream_workers/emit/publishing.py", "    return at\n", "    return claim.published_seq\n"),),
+        f"{_WORKERS}/emit/test_final.py::test_kafkas_offset_is_the_truth",
+    ),
+    Mutant(
         "archive-cut-changed",
         (("stream_workers/archive/opening.py", "Held(table, begun.get(version))", "Held(table)"),),
         "tests/operators/test_archive.py::test_each_record_is_in_one_file_whatever_crashes",

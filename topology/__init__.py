@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from topology.aggregate import Aggregate
 from topology.alert import Alert
 from topology.archive import Archive
+from topology.dedup import Dedup
 from topology.derived import Derived
 from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
+from topology.final import Final
 from topology.latest import Latest
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
@@ -22,10 +24,12 @@ __all__ = [
     "Archive",
     "Between",
     "Count",
+    "Dedup",
     "Derived",
     "EventTime",
     "Expect",
     "FileSource",
+    "Final",
     "Holds",
     "Hopping",
     "InSet",

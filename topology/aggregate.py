@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from topology.dedup import Dedup
+from topology.final import Final
 from topology.topic import Topic
 from topology.window import Window
 
@@ -17,9 +19,10 @@ class Aggregate:
     by: group columns. measures: SQL text by column name; each one mergeable aggregate (see `topology.expression`) over
     a row expression. where: SQL condition; records for which it is not TRUE are counted `filtered`. allowed_lateness
     decides when a row is final. late: `correct` applies records of final rows as any others, `drop` does not (closed
-    books): they are counted `late`. approx: allow sums of doubles, whose result depends on
-    the order of the records. fresh_within: how long ago the table may last have been true before it counts as stale.
-    max_lag: how long a record may wait to be consumed before that is a warning.
+    books): they are counted `late`. dedup: leave out records whose id the table has had. approx: allow sums of doubles,
+    whose result depends on the order of the records. fresh_within: how long ago the table may last have been true
+    before it counts as stale. max_lag: how long a record may wait to be consumed before that is a warning. emit: rows
+    as records of a topic, once they are final.
     """
 
     name: str
@@ -30,6 +33,8 @@ class Aggregate:
     window: Window | None = None
     allowed_lateness: str = "0 seconds"
     late: Literal["correct", "drop"] = "correct"
+    dedup: Dedup | None = None
+    emit: Final | None = None
     approx: bool = False
     fresh_within: str = "15 minutes"
     max_lag: str = "1 minute"

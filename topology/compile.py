@@ -13,11 +13,15 @@ from topology.aggregate import Aggregate
 from topology.archive import Archive
 from topology.archive_compile import check as check_archive
 from topology.archive_compile import compile_archive
+from topology.dedup_compile import check as check_dedup
+from topology.dedup_compile import compile_dedup, id_checks, meaning, null_reasons
 from topology.derived import Derived
 from topology.derived_compile import check as check_derived
 from topology.derived_compile import compile_derived, source_rules
 from topology.duck import quoted, version
 from topology.expression import Expression, Measure, measure
+from topology.final_compile import Stored, compile_final
+from topology.final_compile import check as check_final
 from topology.keeping import keep
 from topology.latest import Latest
 from topology.latest_compile import check as check_latest
@@ -145,6 +149,8 @@ class _Compiler:
     def add(self, table: Aggregate, place: str) -> None:
         """Check and compile one table."""
         checks.check_table(table, self._topic, self._schema, place)
+        check_dedup(table, self._topic, self._schema, place)
+        check_final(table, place)
         prefix = f"t{len(self._tables)}_"
         where = None
         if table.where is not None:
@@ -165,6 +171,7 @@ class _Compiler:
         made = hashlib.sha256(text.encode()).hexdigest()[:12]
         state_table = f"state.{quoted(f'{table.name}__{made}')}"
         stage = f"stage_{made}"
+        shown = _view_columns(key, table.window, kept)
         pairs = [(state, aggregate) for state, (_, aggregate) in zip(states, filled, strict=True)]
         if isinstance(table.window, Count):
             part = counting.part(state_table, stage, key, pairs, table.window, prefix)
@@ -195,7 +202,7 @@ class _Compiler:
                 parts=(part, *dict.fromkeys(sides.values())),
                 key=key,
                 states=states,
-                columns=_view_columns(key, table.window, kept),
+                columns=shown,
                 window_micros=window.micros if window else None,
                 lateness_micros=lateness,
                 final_sql=f"{windowing.end(window, prefix)} + {lateness}" if window else None,
@@ -203,6 +210,10 @@ class _Compiler:
                 lineage=_lineage(table, self._topic, measures),
                 definition=definition,
                 drops_late=table.late == "drop",
+                ids=compile_dedup(table.dedup, self._schema, table.name, made, prefix) if table.dedup else None,
+                final=compile_final(Stored(table, made, state_table, prefix, key, shown, kept), place)
+                if table.emit
+                else None,
             )
         )
 
@@ -254,7 +265,7 @@ class _Compiler:
     ) -> route.TableRoute:
         panes = table.window if isinstance(table.window, Tumbling | Hopping) else None
         free = [column.name for column in key if self._schema.by_name[column.name].kind == "string"]
-        texts = route.key_checks(free)
+        texts = route.key_checks(free) + (id_checks(table.dedup, self._schema) if table.dedup else [])
         used = [(name, tried) for name, (_, tried) in measures.items() if tried is not None]
         for (name, (_, tried)), one in zip(measures.items(), kept, strict=True):
             held = tried.duck_type if tried and not one.states else one.view.duck_type
@@ -267,6 +278,7 @@ class _Compiler:
             measures=tuple((name, tried.index) for name, tried in used),
             where=where,
             window_micros=panes.pane_micros if panes else None,
+            reasons=null_reasons(table.dedup, self._schema) if table.dedup else (),
             zone=panes.zone if panes else None,
         )
 
@@ -335,7 +347,8 @@ class _Compiler:
                 for f in self._schema.fields
                 if f.name in used
             },
-        }
+            **({"dedup": meaning(table.dedup, self._schema)} if table.dedup else {}),
+        } | ({"emit": [table.emit.topic, table.emit.partitions]} if table.emit else {})
 
 
 def _view_columns(key: Sequence[Column], window: Window | None, kept: Sequence[Kept]) -> tuple[Column, ...]:

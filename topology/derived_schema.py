@@ -13,7 +13,7 @@ from topology.expression import Expression, falls_back, row_expression
 from topology.state import decimal_of
 from topology.types import Types, refuse_unstable
 
-_AVRO: dict[str, Any] = {
+AVRO: dict[str, Any] = {
     "VARCHAR": "string",
     "TINYINT": "int",
     "SMALLINT": "int",
@@ -83,11 +83,11 @@ def _field(name: str, expression: Expression, source: AvroSchema, types: Types, 
     kind = (
         {"type": "bytes", "logicalType": "decimal", "precision": decimal[0], "scale": decimal[1]}
         if decimal
-        else _AVRO.get(duck_type)
+        else AVRO.get(duck_type)
     )
     if kind is None:
         raise DeclarationError(
-            f"{place}: {duck_type} has no Avro type; cast it to one of {', '.join(sorted(_AVRO))} or DECIMAL"
+            f"{place}: {duck_type} has no Avro type; cast it to one of {', '.join(sorted(AVRO))} or DECIMAL"
         )
     return {"name": name, "type": ["null", kind] if may_be_null(expression, source) else kind}
 

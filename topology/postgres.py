@@ -89,8 +89,22 @@ def view_ddl(
     kept: Sequence[Kept],
 ) -> str:
     """The view: the shards' partial rows of the current generation, combined and finished."""
+    select = view_select(version_id, state_table, key, window, kept)
+    return f"CREATE OR REPLACE VIEW public.{quoted(name)} AS\n{select}"
+
+
+def view_select(
+    version_id: str,
+    state_table: str,
+    key: Sequence[Column],
+    window: Window | None,
+    kept: Sequence[Kept],
+    where: Sequence[str] = (),
+) -> str:
+    """The view's rows; where: conditions on the stored rows `s` that are read for them."""
     keys = [f"s.{quoted(column.name)}" for column in key]
     columns, groups, source = list(keys), list(keys), f"FROM {state_table} AS s"
+    conditions = list(where)
     if isinstance(window, Count):
         columns += ['s.window_number AS "windowNumber"', 'sum(s.window_records)::bigint AS "windowRecords"']
         groups.append("s.window_number")
@@ -102,15 +116,15 @@ def view_ddl(
             source += (
                 f"\nLEFT JOIN ledger.generations AS g\n    ON g.table_version = {text(version_id)} "
                 "AND g.day = (s.window_start AT TIME ZONE 'UTC')::date"
-                f"{join}\nWHERE s.gen = coalesce(g.gen, 0)"
+                f"{join}"
             )
+            conditions.insert(0, "s.gen = coalesce(g.gen, 0)")
+    if conditions:
+        source += f"\nWHERE {' AND '.join(conditions)}"
     for one in kept:
         states = {role: combined(state.column, "s") for role, state in one.states.items()}
         columns.append(f"{one.finish.format(**states)} AS {quoted(one.view.name)}")
-    return (
-        f"CREATE OR REPLACE VIEW public.{quoted(name)} AS\nSELECT\n    {_list(columns)}\n{source}\n"
-        f"GROUP BY {', '.join(groups)}"
-    )
+    return f"SELECT\n    {_list(columns)}\n{source}\nGROUP BY {', '.join(groups)}"
 
 
 def _primary_key(key: Sequence[Column], windowed: bool) -> list[str]:

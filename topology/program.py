@@ -24,6 +24,7 @@ from topology.aggregate import Aggregate
 from topology.archive import Archive
 from topology.derived import Derived
 from topology.duration import micros
+from topology.final import FinalTopic
 from topology.latest import Latest
 from topology.topic import Topic
 from topology.view import View
@@ -73,6 +74,54 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Ids:
+    """How a table knows the records that it has had, by ids that it remembers for a time.
+
+    columns: of an id. rows_sql: in DuckDB, the ids of the applied records in their order; all else in Postgres, within
+    a transaction: ids with a number `n` are staged by `stage_ddl` and `copy_sql`. seen_sql gives the numbers of those
+    that shard `shard` remembers and until which watermark, in microseconds; register_sql remembers them until the
+    watermark `n`; forget_sql removes what a `watermark` has reached.
+    """
+
+    horizon_micros: int
+    columns: tuple[Column, ...]
+    rows_sql: str
+    state_ddl: str
+    stage_ddl: str
+    copy_sql: str
+    seen_sql: str
+    register_sql: str
+    forget_sql: str
+
+
+@dataclass(frozen=True)
+class FinalProgram:
+    """How the final rows of a table are found and emitted to `topic`; see `topology.final_compile`.
+
+    late_rows_sql: in DuckDB, the panes of the records whose indices are registered as `late_taken`; late_copy_sql takes
+    them. In Postgres, in one transaction of the closer: stage_ddl, then with the parameters `after` and `until`
+    (moments as text): changed_sql stages rows that were final by `after` and changed, closed_sql those whose windows
+    end in (after, until], ended_sql those whose windows end after `after` and begin by `until`; keep_sql remembers them
+    as emitted, read_sql reads record key, columns and revision. bound_sql: the end of a window up to which about as
+    many rows as one transaction should have lie after `after`. view: of the rows that are final, with their revision.
+    """
+
+    topic: FinalTopic
+    ddl: tuple[str, ...]
+    late_rows_sql: str
+    late_copy_sql: str
+    bound_sql: str
+    stage_ddl: str
+    changed_sql: str
+    closed_sql: str
+    ended_sql: str
+    keep_sql: str
+    read_sql: str
+    view: str
+    view_ddl: str
+
+
+@dataclass(frozen=True)
 class TableProgram:
     """One table: its version, the parts that keep its state, and the view people read.
 
@@ -81,7 +130,8 @@ class TableProgram:
     records. columns: of the view, in order. lineage:
     source columns of each column of the view. definition: what the version is made of. drops_late: whether a record
     with `final_sql` at or below its partition's watermark is late and not applied. nulls_sql: why a record without
-    value deletes no row, in tables in which some do.
+    value deletes no row, in tables in which some do. ids: of tables that leave out records they have had.
+    final: how its final rows are emitted, where they are.
     """
 
     table: Declared
@@ -99,6 +149,8 @@ class TableProgram:
     definition: Mapping[str, Any] = field(compare=False)
     drops_late: bool = False
     nulls_sql: str | None = None
+    ids: Ids | None = None
+    final: FinalProgram | None = None
 
     @property
     def name(self) -> str:

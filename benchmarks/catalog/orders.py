@@ -6,8 +6,21 @@ The topics' names hold the number of records, so that a small run never takes th
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
-from topology import Aggregate, Archive, Derived, EventTime, FileSource, Hopping, Latest, Session, Topic, Tumbling
+from topology import (
+    Aggregate,
+    Archive,
+    Dedup,
+    Derived,
+    EventTime,
+    FileSource,
+    Hopping,
+    Latest,
+    Session,
+    Topic,
+    Tumbling,
+)
 from topology.window import Window
 
 RECORDS = int(os.environ.get("HEADRACE_BENCH_RECORDS") or 10_000_000)
@@ -48,7 +61,9 @@ def _table(name: str, source: Topic, window: Window = _MINUTE, by: str = "produc
 
 orders = _topic("orders", 4, "bench")
 hopped = _topic("hopped", 4, "bench-hopped", FEW)
+grown = _topic("grown", 4, "bench-grown", FEW)
 visited = _topic("visited", 4, "bench-visited", FEW)
+repeated = _topic("repeated", 4, "bench-repeated", FEW)
 orders_1p = _topic("orders-1p", 1, "bench-1p")
 ingested = _topic("ingested", 4, "bench-ingested")
 
@@ -59,6 +74,13 @@ product_hops = _table("product_hops", hopped, Hopping("10 minutes", every="1 min
 
 # 50,000 customers, each of whom orders every 25 seconds or so: a session has three or four orders.
 customer_sessions = _table("customer_sessions", visited, Session("30 seconds"), by="customerId")
+
+# No order comes twice: each is looked up and remembered, which costs most.
+product_minutes_once = replace(
+    _table("product_minutes_once", repeated), dedup=Dedup(["customerId", "orderId"], horizon="5 minutes")
+)
+
+customer_minutes = _table("customer_minutes", grown, by="customerId")
 
 by_product = Derived(
     f"bench-by-product-{RECORDS}",

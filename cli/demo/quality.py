@@ -14,7 +14,8 @@ from ledger import connection, fleet
 from orchestration.client import CheckOutcome, Location, Webserver
 
 _POLL = 0.3
-_PATIENCE = 60.0  # seconds; the fleet ticks every 5 s, and reports what has come to rest 15 s after its last report
+_PATIENCE = 180.0  # seconds; the fleet ticks every 5 s and reports what came to rest after 15: more on a busy machine
+_RECENT = 60.0  # seconds; an older tick is one of a demo before this one
 _PARTITIONS = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
   assetMaterializations { partition } } } }"""
 
@@ -80,7 +81,7 @@ def _reported(webserver: Webserver, table: str) -> set[str]:
 def _ticked(settings: Settings) -> bool:
     with connection.connect(settings.need_postgres()) as db:
         owner = fleet.owner(db)
-        return owner is not None and (connection.now(db) - owner.ticked_at).total_seconds() < _PATIENCE
+        return owner is not None and (connection.now(db) - owner.ticked_at).total_seconds() < _RECENT
 
 
 def _wait(done: Callable[[], bool]) -> None:

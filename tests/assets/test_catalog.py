@@ -20,6 +20,11 @@ orders = Topic(
 )
 """
 TABLE = 'totals = Aggregate("totals", orders, by=["customerId"], measures={"orders": "count(*)"})\n'
+DATED = HEAD.replace('"iso8601")', '"iso8601"), not_before="2026-01-01"')
+FINAL = """from topology import Final
+hourly = Aggregate("hourly", orders, by=["customerId"], measures={{"n": "count(*)"}}, window=Tumbling("1 hour"),
+    emit=Final("{topic}"))
+"""
 
 Package = Callable[..., str]
 
@@ -147,6 +152,15 @@ def test_a_topic_may_be_used_in_another_file_than_its_own(package: Package) -> N
             'mine/shop.py: best: its table "x" is not declared by a name of its own at the top of a file',
         ),
         (HEAD + TABLE + 'TopK("best", totals, 3, "orders")\n', "mine/shop.py:7: TopK(...) has no name"),
+        (DATED + FINAL.format(topic="Orders"), 'hourly.emit.topic: "Orders" is, or is too much like, topic orders of'),
+        (
+            DATED + FINAL.format(topic="f") + FINAL.replace("hourly", "daily").format(topic="f"),
+            '"f" is, or is too much like, the topic of table hourly',
+        ),
+        (
+            DATED + FINAL.format(topic="f") + TABLE.replace('"totals"', '"hourly_final"'),
+            'its final rows are shown as the view "hourly_final", and hourly_final is declared',
+        ),
     ],
 )
 def test_a_wrong_declaration_names_its_file(package: Package, text: str, says: str) -> None:

@@ -64,3 +64,10 @@ def test_the_same_sums_in_another_order_are_right() -> None:
 def test_a_wrong_result_is_refused(wrong: pa.Table) -> None:
     with pytest.raises(verify.WrongResult, match="table is wrong"):
         verify.same("table", wrong, SUMS)
+
+
+def test_growth_is_the_small_rate_over_the_large_one() -> None:
+    from benchmarks.growth import times_slower
+
+    assert times_slower(100, 80) == "windows-10m: 1.25 times slower than windows-100k, met (2 at most)"
+    assert "2.50 times slower than windows-100k, MISSED" in times_slower(100, 40)

@@ -338,7 +338,7 @@ def test_derived_topics_take_no_corrections(derived: DerivedRig, seed: int) -> N
         (number,) = desk.ids("--table", f"{derived.topic}-large")
         remedy = f"send the corrected record to {derived.topic}, and `headrace dlq drop`"
         desk.refused("replay", str(number), "--yes", says=remedy)
-        assert desk.said("drop", str(number), "--yes")["dropped"] == 2
+        assert desk.said("drop", str(number), "--yes")["dropped"] >= 2  # by one topic or more
         assert desk.ids("--state", "dropped") == [number]
     finally:
         desk.close()

@@ -33,6 +33,7 @@ from stream_workers.batch import Batch, Envelope, Marker
 from stream_workers.committing import commit
 from stream_workers.correcting import correct
 from stream_workers.decoding import decoding
+from stream_workers.dedup import look_up
 from stream_workers.opening import ShardState, TableState
 from stream_workers.routing import Forced, Router
 from stream_workers.steps import CorrectionStep, Step
@@ -163,7 +164,7 @@ class Bench:
         batch = self._batch(partition, start, to_offset)
         try:
             marks = {version: table.watermark for version, table in state.tables.items()}
-            routed = self._router.route(batch, marks, Forced())
+            routed = self._router.route(batch, marks, Forced(), look_up(self.db, partition))
             state.tables.update(commit(self.db, _Crashing(crash), batch, state, self._programs, routed))
         except Crash:
             self.crashes += 1

@@ -1,0 +1,15 @@
+-- Mirror of what Kafka has confirmed; the outbox keeps nothing of it.
+with mine as (
+    update ledger.closings
+       set published_seq = greatest(published_seq, %(seq)s), announced = true
+     where table_version = %(table_version)s
+       and epoch = %(epoch)s
+    returning published_seq
+), gone as (
+    delete from ledger.outbox o
+     using mine
+     where o.table_version = %(table_version)s
+       and o.shard = %(shard)s
+       and o.seq <= mine.published_seq
+)
+select published_seq from mine

@@ -1,0 +1,1 @@
+"""Table -> topic: the closer that decides which rows are final, and the outbox from which they go to Kafka."""

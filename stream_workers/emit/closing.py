@@ -1,0 +1,127 @@
+"""The closer's transaction: which rows are final by now, and the records that say so, all or nothing.
+
+1. `lock`: compare the epoch of the closer's own row and keep it; what follows has one writer.
+2. Read how far every partition has come. W is the smallest watermark: a batch that commits later belongs to a partition
+   whose watermark is W or more already, so none of its records is in time for a window that ends by W less lateness.
+3. *Then* read rows: those that were final and changed since, those that became final, and when every partition has
+   ended, those that only an end-of-input marker closes. Rows that are as they were emitted last are left out.
+4. Remember what is emitted, number the records, put them into the outbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from ledger import Connection, closings, outbox
+from ledger.closings import Input
+from ledger.outbox import CLOSER
+from schemas.codec import Encoder
+from stream_workers.emit.steps import EmitStep
+from topology.program import FinalProgram, TableProgram
+
+_ROWS = 5_000  # held as Python objects at a time
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EVER = "-infinity"
+
+Hit = Callable[[EmitStep], None]
+
+
+@dataclass(frozen=True)
+class Closed:
+    """What one transaction did: records put into the outbox, its last number, and whether there is more to do."""
+
+    records: int
+    outbox_seq: int
+    more: bool
+
+
+def close(
+    db: Connection, hit: Hit, table: TableProgram, partitions: int, epoch: int, schema_id: int, most: int
+) -> Closed:
+    """Decide once; nothing while `most` records or more are not published yet.
+
+    Raises `Fenced`, and psycopg errors after which it is not known whether the transaction committed.
+    """
+    final, version = final_of(table), table.version_id
+    with db.transaction():
+        at = closings.lock(db, version, epoch)
+        hit(EmitStep.LOCKED)
+        if at.outbox_seq - at.published_seq >= most:
+            return Closed(0, at.outbox_seq, more=False)
+        found = closings.inputs(db, version)
+        after = _moment(at.closed_through)
+        db.execute(final.stage_ddl.encode())
+        changed = db.execute(final.changed_sql.encode(), {"after": after}).rowcount
+        due = final_by(found, partitions, table.lateness_micros)
+        to, more = at, False
+        if due is not None and (at.closed_through is None or due > at.closed_through):
+            until, more = _bounded(db, final, after, due)
+            changed += db.execute(final.closed_sql.encode(), {"after": after, "until": _moment(until)}).rowcount
+            to, after = replace(to, closed_through=until), _moment(until)
+        ended = [one.ended for one in found if one.ended is not None]
+        mark = sum(one.moved for one in found)
+        if not more and due is not None and len(ended) == partitions and mark != at.ended_mark:
+            given = {"after": after, "until": _moment(min(ended))}
+            changed += db.execute(final.ended_sql.encode(), given).rowcount
+            to = replace(to, ended_mark=mark)
+        hit(EmitStep.STAGED)
+        if changed:
+            db.execute(final.keep_sql.encode())
+            hit(EmitStep.KEPT)
+            to = replace(to, outbox_seq=_send(db, final, version, at.outbox_seq, schema_id))
+        if to != at:
+            closings.move(db, version, to)
+        hit(EmitStep.OUTBOXED)
+    hit(EmitStep.CLOSED)
+    return Closed(to.outbox_seq - at.outbox_seq, to.outbox_seq, more)
+
+
+def final_of(table: TableProgram) -> FinalProgram:
+    """How a table emits."""
+    assert table.final is not None  # the closer has tables that emit, and no others
+    return table.final
+
+
+def final_by(found: Sequence[Input], partitions: int, lateness: int) -> int | None:
+    """Windows that end at or before this are final; None while a partition has shown no event time."""
+    known = [one.watermark for one in found if one.watermark is not None]
+    return min(known) - lateness if known and len(known) == partitions else None
+
+
+def _bounded(db: Connection, final: FinalProgram, after: str, due: int) -> tuple[int, bool]:
+    """Up to where one transaction goes, which is before `due` where that would be too many rows."""
+    row = db.execute(final.bound_sql.encode(), {"after": after}).fetchone()
+    bound = due if row is None else (row[0] - _EPOCH) // timedelta(microseconds=1)
+    return (bound, True) if bound < due else (due, False)
+
+
+def _send(db: Connection, final: FinalProgram, version: str, seq: int, schema_id: int) -> int:
+    with db.cursor(name="emitted") as cursor:
+        cursor.execute(final.read_sql.encode())
+        while rows := cursor.fetchmany(_ROWS):
+            seq = outbox.add(db, version, CLOSER, final.topic.name, seq, encoded(final, schema_id, rows))
+    return seq
+
+
+def encoded(final: FinalProgram, schema_id: int, rows: Sequence[tuple[Any, ...]]) -> list[tuple[bytes, bytes]]:
+    """Key and value of each record; rows: record key, columns, revision."""
+    shape = final.topic.shape
+    keys, *columns = zip(*rows, strict=True)
+    arrays = [_array(values, field.arrow) for values, field in zip(columns, shape.fields, strict=True)]
+    frame = pa.RecordBatch.from_arrays(arrays, schema=shape.arrow)
+    values = Encoder().encode(shape, schema_id, frame).to_pylist()
+    return [(str(key).encode(), value) for key, value in zip(keys, values, strict=True)]
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    return pa.array(values, pa.int64()).cast(kind) if pa.types.is_timestamp(kind) else pa.array(values, kind)
+
+
+def _moment(micros: int | None) -> str:
+    """As text that Postgres reads exactly."""
+    return _EVER if micros is None else (_EPOCH + timedelta(microseconds=micros)).isoformat()

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Services
+from tests.stream_workers.emit.rig import FinalRig
+
+
+@pytest.fixture
+def final(stack: Services, database: str, topic_name: str, tmp_path: Path) -> Iterator[FinalRig]:
+    """A pipeline of its own, provisioned."""
+    rig = FinalRig(stack, database, f"{topic_name}-orders", tmp_path, partitions=2)
+    try:
+        rig.command("provision")
+        yield rig
+    finally:
+        rig.close()
