@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Topic -> windows per product, or another table -> Postgres, by worker processes as the supervisor starts them."""
-=======
 """Topic -> one-minute windows per product (or another table) -> Postgres, by workers as the supervisor starts them."""
->>>>>>> main
 
 from __future__ import annotations
 
