@@ -98,6 +98,11 @@ MUTANTS = (
         "tests/operators/test_final.py::test_the_last_revision_is_what_the_query_gives",
     ),
     Mutant(
+        "closed-further-than-read",
+        (("stream_workers/emit/closing.py", "closed_through=until)", "closed_through=due)"),),
+        "tests/operators/test_final.py::test_much_at_once_is_closed_in_steps_and_whole[quarters]",
+    ),
+    Mutant(
         "outbox-published-again",
         (("stream_workers/emit/publishing.py", "    return at\n", "    return claim.published_seq\n"),),
         f"{_WORKERS}/emit/test_final.py::test_kafkas_offset_is_the_truth",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 import fastavro
 import pytest
@@ -23,11 +24,16 @@ from stream_workers.emit.steps import EmitStep
 from tests.operators.bench import CORRECTION_STEPS, STEPS, Bench, Crash
 from tests.operators.conftest import EXAMPLES
 from tests.topology.declare import MONEY, NOON_MICROS, ORDER, PER_PRODUCT, topic
-from topology import Final, Hopping, Tumbling
+from topology import Final, Hopping, Tumbling, final_compile
 from topology.program import TableProgram
 
 TOPIC = topic(partitions=2)
-MEASURES = {**PER_PRODUCT.measures, "mean": f"avg({MONEY})", "newest": f"last({MONEY})"}
+MEASURES = {
+    **PER_PRODUCT.measures,
+    "mean": f"avg({MONEY})",
+    "newest": f"last({MONEY})",
+    "times": "count(distinct orderTimestamp)",
+}
 QUARTERS = replace(
     PER_PRODUCT,
     name="quarters",
@@ -59,7 +65,7 @@ ENTRIES = st.lists(
         st.integers(1, 9_999),  # cents
         st.sampled_from(["COMPLETED", "COMPLETED", "COMPLETED", "FAILED", "invalid", MARK]),
     ),
-    max_size=40,
+    max_size=30,
 )
 
 # Windows by hand, of good records and of those that were corrected; how far the partitions have come, and their ends.
@@ -69,7 +75,8 @@ with done as (
 ), windows as (
     select {keys}, start, start + {size} as stop, count(*) as orders, sum(orderAmount::decimal(18,2)) as total,
         avg(orderAmount::decimal(18,2)) as mean,
-        (list(orderAmount::decimal(18,2) order by moment, partition, "offset"))[-1] as newest
+        (list(orderAmount::decimal(18,2) order by moment, partition, "offset"))[-1] as newest,
+        count(distinct orderTimestamp) as times
     from done join (select unnest(range(1767225600000000, 1769904000000000, {every})) as start)
         on moment >= start and moment < start + {size} group by all
 ), come as (
@@ -125,6 +132,11 @@ class Closer:
             closings.sent(db, self.table.version_id, self.claim.epoch, self.at)
         return bool(rows) or closed.more or bool(closed.records)
 
+    def late(self) -> int:
+        """Entries that nobody has taken away yet."""
+        late = f'{self.table.state_table[:-1]}__late"'
+        return len(self.bench.db.execute(f"select from {late}".encode()).fetchall())
+
     def decoded(self) -> list[dict[str, Any]]:
         final = self.table.final
         assert final is not None
@@ -159,7 +171,8 @@ def test_the_last_revision_is_what_the_query_gives(
     db: Connection, entries: list[tuple[int, int, int, int, str]], seed: int, end: int | None
 ) -> None:
     rng = random.Random(seed)
-    bench = Bench(db, TOPIC, list(TABLES.values()))
+    with patch.object(final_compile, "_AT_ONCE", rng.choice([4, 20_000])):
+        bench = Bench(db, TOPIC, list(TABLES.values()))
     db.execute("delete from ledger.corrections")  # of an earlier example: the topic is not the same
     taken = []
     for partition, minute, product, cents, kind in entries:
@@ -194,7 +207,7 @@ def test_the_last_revision_is_what_the_query_gives(
         for _ in range(2):
             bench.decide(partition)
     for closer in closers:
-        while closer.step():
+        while closer.step() or closer.late():
             pass
     bench.accounting()
 
@@ -220,8 +233,8 @@ def test_the_last_revision_is_what_the_query_gives(
         query = QUERY.format(keys=keys, where=where, **{name: n * 60_000_000 for name, n in minutes.items()})
         expected = {}
         for row in duck.sql(query).fetchall():
-            *key, start, stop, orders, total, mean, newest = row
-            expected[(*key, start)] = (stop, orders, total, round(mean, 6), newest)
+            *key, start, stop, orders, total, mean, newest, times = row
+            expected[(*key, start)] = (stop, orders, total, round(mean, 6), newest, times)
         _compare(closer, expected, max(lasts, default=None))
 
 
@@ -232,7 +245,7 @@ def _compare(closer: Closer, expected: dict[tuple[Any, ...], Any], marked: int |
     for row in closer.decoded():
         key = (*(row[name] for name in closer.table.table.by), _micros(row["windowStart"]))
         stop = _micros(row["windowEnd"])
-        last[key] = (stop, row["orders"], row["total"], round(float(row["mean"]), 6), row["newest"])
+        last[key] = (stop, row["orders"], row["total"], round(float(row["mean"]), 6), row["newest"], row["times"])
         revisions.setdefault(key, []).append(row["revision"])
     for key, seen in revisions.items():
         assert seen == list(range(1, len(seen) + 1)), key
@@ -265,6 +278,29 @@ def test_a_partition_without_a_record_holds_rows_back_until_it_ends(db: Connecti
     while closer.step():
         pass
     assert [row["windowStart"] for row in closer.decoded()] == [datetime(2026, 1, 10, 12, tzinfo=UTC)]
+
+
+@pytest.mark.parametrize("table", [QUARTERS, HOPS, DAYS], ids=lambda table: table.name)
+def test_much_at_once_is_closed_in_steps_and_whole(db: Connection, table: Any) -> None:
+    with patch.object(final_compile, "_AT_ONCE", 4):
+        bench = Bench(db, TOPIC, [table])
+    for minute in range(0, 600, 10):
+        for partition in (0, 1):
+            bench.send(partition, value(minute, minute // 10 % 3, 100, "COMPLETED"))
+    bench.play(random.Random(1), crash=0)
+    (program,) = bench.program.tables
+    claim = closings.claim(db, program.version_id, "bench")
+    ends, more = [], True
+    while more:
+        closed = close(db, _crash(None), program, 2, claim.epoch, 7, 1_000)
+        through = closings.lock(db, program.version_id, claim.epoch).closed_through
+        assert through is not None
+        ends.append(through)
+        more = closed.more
+    assert len(ends) > 3 and ends == sorted(set(ends))
+    done = [row for row in bench.rows(table.name) if _micros(row["windowEnd"]) <= ends[-1]]
+    assert ends[-1] == NOON_MICROS + 590 * 60_000_000 + 30_000_000 - program.lateness_micros
+    assert len(bench.rows(f"{table.name}_final")) == len(done) == closed.outbox_seq
 
 
 def test_nothing_is_closed_while_too_much_waits_for_kafka(db: Connection) -> None:

@@ -81,6 +81,9 @@ def test_what_the_ledger_and_kafka_disagree_about_is_said_and_accepted(final: Fi
     final.run_on(seed + 1, 300)
     final.mark()
     final.wait(final.settled)
+    final.command("pipeline", "rebuild", "orders", "--yes")
+    final.wait(final.settled)
+    final.verify_topics(built_anew=True)
     assert stop(worker) == 0, final.logs()
 
 
