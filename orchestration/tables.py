@@ -19,6 +19,7 @@ from dagster import (
 from dagster import asset as dagster_asset
 
 from orchestration import code, columns, keys
+from topology.aggregate import Aggregate
 from topology.duration import micros
 from topology.latest import Latest
 from topology.program import TableProgram
@@ -94,7 +95,8 @@ def described(program: TableProgram) -> dict[str, str]:
             "windowStart": f"first moment of the {table.window.size} that hold {when}; its UTC day is the partition",
             "windowEnd": f"windowStart + {table.window.size}{clocks}, not in the window any more",
         }
-    return found | dict(table.measures)
+    derived = table.derived if isinstance(table, Aggregate) else {}
+    return found | dict(table.measures) | dict(derived)
 
 
 def _newest(latest: Latest) -> dict[str, str]:

@@ -238,6 +238,16 @@ MUTANTS = (
         "tests/operators/test_distinct.py::test_equals_the_batch_query",
     ),
     Mutant(
+        "division-by-zero",
+        (("topology/derived_column.py", 'f"({a} / nullif({b}, 0))"', 'f"({a} / {b})"'),),
+        "tests/operators/test_derived_column.py::test_no_number_makes_a_query_fail",
+    ),
+    Mutant(
+        "measures-mixed-up",
+        (("topology/derived_column.py", 'role: f"{one.view.name} {role}" for', "role: role for"),),
+        "tests/operators/test_derived_column.py::test_equals_the_batch_query",
+    ),
+    Mutant(
         "pane-edge",
         (("topology/windowing.py", "interval '{size - pane} microseconds'", "interval '{size} microseconds'"),),
         "tests/operators/test_hopping.py::test_overlapping_windows_equal_the_query",

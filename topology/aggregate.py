@@ -20,9 +20,10 @@ class Aggregate:
     a row expression. where: SQL condition; records for which it is not TRUE are counted `filtered`. allowed_lateness
     decides when a row is final. late: `correct` applies records of final rows as any others, `drop` does not (closed
     books): they are counted `late`. dedup: leave out records whose id the table has had. approx: allow sums of doubles,
-    whose result depends on the order of the records. fresh_within: how long ago the table may last have been true
-    before it counts as stale. max_lag: how long a record may wait to be consumed before that is a warning. emit: rows
-    as records of a topic, once they are final.
+    whose result depends on the order of the records. derived: SQL text by column name, each over the table's other
+    columns (see `topology.derived_column`). fresh_within: how long ago the table may last have been true before it
+    counts as stale. max_lag: how long a record may wait to be consumed before that is a warning. emit: rows as records
+    of a topic, once they are final.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Aggregate:
     dedup: Dedup | None = None
     emit: Final | None = None
     approx: bool = False
+    derived: Mapping[str, str] = field(default_factory=dict)
     fresh_within: str = "15 minutes"
     max_lag: str = "1 minute"
     description: str = ""

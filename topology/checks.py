@@ -153,7 +153,7 @@ def check_table(table: Aggregate, topic: Topic, schema: AvroSchema, place: str) 
     for name in table.by:
         check_key(name, topic, schema, f"{where}.by")
     counted = _COUNTED_COLUMNS if isinstance(table.window, Count) else set()
-    check_column_names([*table.by, *table.measures], _TABLE_COLUMNS | counted, where)
+    check_column_names([*table.by, *table.measures, *table.derived], _TABLE_COLUMNS | counted, where)
     for name in table.measures:
         limit = _POSTGRES_NAME - max(map(len, _STATE_SUFFIXES))
         if not _NAME.fullmatch(name) or len(name) > limit or name.endswith(_STATE_SUFFIXES):
@@ -161,6 +161,8 @@ def check_table(table: Aggregate, topic: Topic, schema: AvroSchema, place: str) 
                 f'{where}.measures: name "{name}" does not fit; a letter, then letters, digits and "_", '
                 f"{limit} at most, not ending in {' or '.join(_STATE_SUFFIXES)}"
             )
+    for name in table.derived:
+        check_column_name(name, f"{where}.derived")
     bound(table.fresh_within, f"{where}.fresh_within")
     bound(table.max_lag, f"{where}.max_lag")
     _check_window(table, topic, where)

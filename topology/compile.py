@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas import AvroSchema
-from topology import checks, counting, distinct, postgres, route, sessions, windowing
+from topology import checks, counting, derived_column, distinct, postgres, route, sessions, windowing
 from topology.aggregate import Aggregate
 from topology.archive import Archive
 from topology.archive_compile import check as check_archive
@@ -166,12 +166,12 @@ class _Compiler:
             states += (windowing.END,)
             filled.append((windowing.END.name, windowing.filled_end(window, prefix)))
         lateness = checks.duration(table.allowed_lateness, place)
-        definition = self._definition(table, measures, where, lateness)
+        trees = derived_column.parse(table, _view_columns(key, table.window, kept), f"{place}: {table.name}.derived")
+        definition = self._definition(table, measures, where, lateness) | derived_column.meaning(trees)
         text = json.dumps(definition, sort_keys=True, separators=(",", ":"))
         made = hashlib.sha256(text.encode()).hexdigest()[:12]
         state_table = f"state.{quoted(f'{table.name}__{made}')}"
         stage = f"stage_{made}"
-        shown = _view_columns(key, table.window, kept)
         pairs = [(state, aggregate) for state, (_, aggregate) in zip(states, filled, strict=True)]
         if isinstance(table.window, Count):
             part = counting.part(state_table, stage, key, pairs, table.window, prefix)
@@ -194,6 +194,9 @@ class _Compiler:
         sides = distinct.parts(table.name, made, key, window, prefix, counted)
         kept = distinct.finished(kept, sides, f"{table.name}@{made}", key, window)
         self._routes.append(self._route(table, prefix, key, measures, kept, where))
+        derived = derived_column.compute(trees, key, table.window, kept, f"{place}: {table.name}.derived")
+        kept += [one.kept for one in derived]
+        shown = _view_columns(key, table.window, kept)
         self._tables.append(
             TableProgram(
                 table=table,
@@ -207,7 +210,7 @@ class _Compiler:
                 lateness_micros=lateness,
                 final_sql=f"{windowing.end(window, prefix)} + {lateness}" if window else None,
                 view_ddl=postgres.view_ddl(table.name, f"{table.name}@{made}", state_table, key, table.window, kept),
-                lineage=_lineage(table, self._topic, measures),
+                lineage=derived_column.lineage(derived, _lineage(table, self._topic, measures)),
                 definition=definition,
                 drops_late=table.late == "drop",
                 ids=compile_dedup(table.dedup, self._schema, table.name, made, prefix) if table.dedup else None,
@@ -352,19 +355,13 @@ class _Compiler:
 
 
 def _view_columns(key: Sequence[Column], window: Window | None, kept: Sequence[Kept]) -> tuple[Column, ...]:
-    instant = ("TIMESTAMP WITH TIME ZONE", "timestamptz")
-    window_columns = [Column("windowStart", *instant), Column("windowEnd", *instant)] if window else []
-    if isinstance(window, Count):
-        window_columns = [counting.NUMBER, counting.RECORDS]
-    return (*key, *window_columns, *(one.view for one in kept))
+    return (*key, *(column for column, _ in postgres.window_columns(window)), *(one.view for one in kept))
 
 
 def _lineage(
     table: Aggregate, topic: Topic, measures: Mapping[str, tuple[Measure, route.Tried | None]]
 ) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {name: (name,) for name in table.by}
-    if isinstance(table.window, Count):
-        found |= {counting.NUMBER.name: (), counting.RECORDS.name: ()}
-    elif table.window:
-        found |= {"windowStart": (topic.event_time.column,), "windowEnd": (topic.event_time.column,)}
+    when = () if isinstance(table.window, Count) else (topic.event_time.column,)
+    found |= {column.name: when for column, _ in postgres.window_columns(table.window)}
     return found | {name: tried.expression.columns if tried else () for name, (_, tried) in measures.items()}

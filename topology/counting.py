@@ -15,7 +15,6 @@ from topology.merging import combined, merged
 from topology.program import Column, Part, StateColumn
 from topology.window import Count
 
-NUMBER, RECORDS = Column("windowNumber", "BIGINT", "bigint"), Column("windowRecords", "BIGINT", "bigint")
 _RECORDS = StateColumn("window_records", "BIGINT", "bigint", "add")
 _AT = Column("#at", "BIGINT", "bigint")  # no column of a table has such a name
 

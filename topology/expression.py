@@ -172,6 +172,14 @@ def relation(text: str, columns: Mapping[str, str], table: str, place: str) -> s
     return _quote_columns(text, node)
 
 
+def tree(text: str, columns: Sequence[str], table: str, place: str) -> Any:
+    """The syntax tree of `text` over columns of a table, in Postgres' SQL; `DeclarationError` starting with `place`."""
+    _tokens(text, place, "postgres")
+    node = _parse(text, place, "postgres")
+    _check_names(node, columns, f"table {table}", place)
+    return node
+
+
 def _why_no_measure(node: Any) -> str:
     if isinstance(node, exp.Filter):
         return "has a filter; put the condition inside, as in sum(case when ... then x end)"

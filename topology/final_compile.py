@@ -23,6 +23,7 @@ from topology.topic import EventTime
 from topology.window import DAY, Hopping, Tumbling
 
 REVISION = "revision"
+_ID, _DIGEST = '"#id"', '"#digest"'  # no column of a table has such a name
 _INSTANT = "TIMESTAMP WITH TIME ZONE"
 _AT_ONCE = 20_000  # rows that one transaction of the closer looks for; a window is never split
 
@@ -57,7 +58,7 @@ def check(table: Aggregate, place: str) -> None:
         raise DeclarationError(f"{where}.partitions: {emit.partitions} is too few; a topic has 1 or more")
     if emit.retention is not None:
         checks.duration(emit.retention, f"{where}.retention")
-    for name in [*table.by, *table.measures]:
+    for name in [*table.by, *table.measures, *table.derived]:
         if name.lower() == REVISION:
             raise DeclarationError(f'{where}: column "{name}" has the name of the revision; rename it')
 
@@ -112,10 +113,10 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
         topic=topic_of(of.table, of.columns, place),
         ddl=(
             f"CREATE INDEX IF NOT EXISTS {index.partition('.')[2]} ON {state} (window_start)",
-            f"CREATE TABLE IF NOT EXISTS {late} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "
+            f"CREATE TABLE IF NOT EXISTS {late} ({_ID} bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "
             f"{', '.join([*keys, 'window_start timestamptz NOT NULL'])})",
             f"CREATE TABLE IF NOT EXISTS {last} ({', '.join([*keys, 'window_start timestamptz NOT NULL'])}, "
-            f"revision integer NOT NULL, digest uuid NOT NULL, PRIMARY KEY ({', '.join(panes)}))",
+            f"revision integer NOT NULL, {_DIGEST} uuid NOT NULL, PRIMARY KEY ({', '.join(panes)}))",
         ),
         late_rows_sql=_late_rows_sql(of),
         late_copy_sql=f"COPY {late} ({', '.join(panes)}) FROM STDIN (FORMAT csv)",
@@ -125,7 +126,8 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
         ),
         stage_ddl=_stage_ddl(emitting, of),
         changed_sql=_escaped(
-            f"WITH gone AS (\n    DELETE FROM {late} WHERE id IN (SELECT id FROM {late} ORDER BY id LIMIT {_AT_ONCE})\n"
+            f"WITH gone AS (\n    DELETE FROM {late} WHERE {_ID} IN (\n"
+            f"        SELECT {_ID} FROM {late} ORDER BY {_ID} LIMIT {_AT_ONCE}\n    )\n"
             f"    RETURNING {', '.join(panes)}\n), k AS (\n    {_windows(window, names)}\n)\n"
             + _into(emitting, of, last, f"k CROSS JOIN LATERAL ({one}) AS v", 'v."windowStart" = k.window_start')
             + '\nAND v."windowEnd" <= %(after)s::timestamptz'
@@ -139,9 +141,10 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
             + '\nAND v."windowStart" <= %(until)s::timestamptz'
         ),
         keep_sql=(
-            f"INSERT INTO {last} AS l ({', '.join(panes)}, revision, digest)\n"
-            f"SELECT {', '.join([*names, quoted('windowStart')])}, revision, _digest FROM {emitting}\n"
-            f"ON CONFLICT ({', '.join(panes)}) DO UPDATE SET revision = excluded.revision, digest = excluded.digest"
+            f"INSERT INTO {last} AS l ({', '.join(panes)}, revision, {_DIGEST})\n"
+            f"SELECT {', '.join([*names, quoted('windowStart')])}, revision, {_DIGEST} FROM {emitting}\n"
+            f"ON CONFLICT ({', '.join(panes)}) DO UPDATE SET revision = excluded.revision, "
+            f"{_DIGEST} = excluded.{_DIGEST}"
         ),
         read_sql=_read_sql(emitting, of),
         view=f"{of.table.name}_final",
@@ -196,7 +199,7 @@ def _measures(of: Stored) -> list[Column]:
 def _stage_ddl(emitting: str, of: Stored) -> str:
     columns = [f"{quoted(column.name)} {_pg_type(column)}" for column in of.columns]
     return (
-        f"CREATE TEMP TABLE IF NOT EXISTS {emitting} (\n    {', '.join(columns)}, revision integer, _digest uuid\n"
+        f"CREATE TEMP TABLE IF NOT EXISTS {emitting} (\n    {', '.join(columns)}, revision integer, {_DIGEST} uuid\n"
         ") ON COMMIT DELETE ROWS"
     )
 
@@ -212,10 +215,10 @@ def _into(emitting: str, of: Stored, last: str, source: str, where: str) -> str:
     values = ", ".join(f"v.{quoted(column.name)}" for column in _measures(of))
     same = [f"l.{quoted(c.name)} = v.{quoted(c.name)}" for c in of.key] + ['l.window_start = v."windowStart"']
     return (
-        f"INSERT INTO {emitting}\nSELECT {', '.join(names)}, coalesce(l.revision, 0) + 1, d.digest\nFROM {source}\n"
+        f"INSERT INTO {emitting}\nSELECT {', '.join(names)}, coalesce(l.revision, 0) + 1, d.{_DIGEST}\nFROM {source}\n"
         f"LEFT JOIN {last} AS l ON {' AND '.join(same)}\n"
-        f"CROSS JOIN LATERAL (SELECT md5(ROW({values})::text)::uuid AS digest) AS d\n"
-        f"WHERE l.digest IS DISTINCT FROM d.digest AND {where}"
+        f"CROSS JOIN LATERAL (SELECT md5(ROW({values})::text)::uuid AS {_DIGEST}) AS d\n"
+        f"WHERE l.{_DIGEST} IS DISTINCT FROM d.{_DIGEST} AND {where}"
     )
 
 

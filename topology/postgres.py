@@ -15,7 +15,9 @@ from topology.window import Count, Session, Window
 # staged row would never end.
 BY_INDEX = "SET LOCAL enable_seqscan = off"
 
-_WINDOW_START = Column("window_start", "TIMESTAMP WITH TIME ZONE", "timestamptz")
+_INSTANT = ("TIMESTAMP WITH TIME ZONE", "timestamptz")
+_WINDOW_START = Column("window_start", *_INSTANT)
+NUMBER, RECORDS = Column("windowNumber", "BIGINT", "bigint"), Column("windowRecords", "BIGINT", "bigint")
 
 
 def staged(key: Sequence[Column], states: Sequence[StateColumn], windowed: bool) -> list[Column]:
@@ -80,6 +82,16 @@ def merge_sql(
     )
 
 
+def window_columns(window: Window | None) -> list[tuple[Column, str]]:
+    """The columns of the view that say which window a row is, each over the stored rows `s`."""
+    if window is None:
+        return []
+    if isinstance(window, Count):
+        return [(NUMBER, "s.window_number"), (RECORDS, "sum(s.window_records)::bigint")]
+    _, start, end = windowing.shown(window)
+    return [(Column(name, *_INSTANT), sql) for name, sql in (("windowStart", start), ("windowEnd", end))]
+
+
 def view_ddl(
     name: str,
     version_id: str,
@@ -104,13 +116,12 @@ def view_select(
     """The view's rows; where: conditions on the stored rows `s` that are read for them."""
     keys = [f"s.{quoted(column.name)}" for column in key]
     columns, groups, source = list(keys), list(keys), f"FROM {state_table} AS s"
+    columns += [f"{sql} AS {quoted(column.name)}" for column, sql in window_columns(window)]
     conditions = list(where)
     if isinstance(window, Count):
-        columns += ['s.window_number AS "windowNumber"', 'sum(s.window_records)::bigint AS "windowRecords"']
         groups.append("s.window_number")
     elif window is not None:
-        join, start, end = windowing.shown(window)
-        columns += [f'{start} AS "windowStart"', f'{end} AS "windowEnd"']
+        join, start, _ = windowing.shown(window)
         groups.append(start)
         if not isinstance(window, Session):
             source += (

@@ -27,8 +27,10 @@ per_day = Aggregate(
     source=orders,
     by=["productId"],
     window=Tumbling("1 day", zone="Europe/Berlin"),
-    measures={"orders": "count(*)"},
+    measures={"orders": "count(*)", "customers": "count(distinct customerId)"},
+    derived={"perCustomer": "orders / customers"},
 )
+loyal = Expect(per_day, critical={"once": Between("perCustomer", maximum=1.5)})
 
 visits = Aggregate(
     "visits",

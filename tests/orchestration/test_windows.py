@@ -91,6 +91,22 @@ def test_windows_are_described(catalog: declared.Catalog) -> None:
     assert columns["by_threes"]["windowNumber"].startswith("0 for the first 3 records")
 
 
+def test_a_derived_column_is_described_has_an_origin_and_can_be_expected_of(
+    catalog: declared.Catalog, database: str
+) -> None:
+    program = catalog.tables["per_day"]
+    assert tables.described(program)["perCustomer"] == "orders / customers"
+    assert tables.described(program)["customers"] == "count(distinct customerId)"
+    assert program.lineage["perCustomer"] == program.lineage["customers"] == ("customerId",)
+    ledger = engine(database)
+    with connect(database) as db:
+        sent(catalog, db, *((0, "2026-01-10T00:00:00Z", {"customerId": who}) for who in ("a", "a", "b", "b")))
+        (once,) = catalog.expectations["per_day"]
+        count, (row,) = quality_rows.failing(db, ledger, program, once)
+        assert (count, row.values["perCustomer"], list(row.origins)) == (1, 2, [0])
+    ledger.dispose()
+
+
 def test_windows_of_records_have_no_partitions_and_name_their_batches(catalog: declared.Catalog, database: str) -> None:
     assert tables.days(catalog.tables["by_threes"]) is None
     ledger = engine(database)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from dataclasses import replace
 
 import psutil
@@ -30,7 +31,12 @@ def test_killed_at_any_step_corrected_and_started_again(final: FinalRig, seed: i
         doomed = final.start(HEADRACE_FAILPOINTS=f"{step.value}:kill:{visit}", **_SMALL)
         final.run_on(seed + 1 + n, 300, 5)
         final.mark()
-        final.wait(lambda doomed=doomed: doomed.poll() is not None, alive=False)  # type: ignore[misc]
+        until = time.monotonic() + 120
+        while doomed.poll() is None:  # how often it passes a step depends on how much it finds at each look
+            assert time.monotonic() < until, f"{step} was not passed {visit} times\n{final.logs()}"
+            time.sleep(1)
+            final.run_on(seed + 1 + n, 50, 1)
+            final.mark()
         assert doomed.returncode == -signal.SIGKILL, final.logs()
     worker = final.start(**_SMALL)
     final.wait(final.settled)
