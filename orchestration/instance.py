@@ -12,13 +12,20 @@ from orchestration import names
 
 
 def identity(instance: DagsterInstance) -> str:
-    """What tells one instance from another: the id that its run storage was given when it was made."""
+    """What tells one instance from another: the first id that its run storage was given.
+
+    Dagster reads any row of the ids and makes one where there is none, without a lock: processes that start together
+    on a new storage make several, and a later answer may be another one. The first row is the same for everybody.
+    """
+    from dagster._core.storage.runs.schema import InstanceInfo
     from dagster._core.storage.runs.sql_run_storage import SqlRunStorage  # brings sqlalchemy
 
     storage = instance.run_storage
     if not isinstance(storage, SqlRunStorage):
         raise Terminal("this Dagster instance keeps its runs in no database; write storage: postgres in dagster.yaml")
-    return storage.get_run_storage_id()
+    storage.get_run_storage_id()
+    first, *_ = storage.fetchall(InstanceInfo.select().order_by(InstanceInfo.c.id))
+    return str(first["run_storage_id"])
 
 
 def toggles(context: SensorEvaluationContext, pipelines: Iterable[str]) -> dict[str, bool]:

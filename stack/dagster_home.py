@@ -66,6 +66,13 @@ telemetry:
 nux:
   enabled: false
 """
+# The id is made by whoever asks first, without a lock: two processes that ask at once would make two.
+_PREPARE = """\
+from dagster import DagsterInstance
+with DagsterInstance.get() as instance:
+    instance.upgrade()
+    instance.run_storage.get_run_storage_id()
+"""
 _MARK = "# headrace: written by `headrace up`"
 
 
@@ -89,13 +96,13 @@ def write(home: Home, url: str, checkout: Path = ROOT) -> None:
 
 
 def prepare_storage(home: Home, url: str) -> None:
-    """Make Dagster's tables once, alone: webserver and daemon starting together would both try."""
+    """Make Dagster's tables and its id once, alone: webserver and daemon starting together would both try."""
     mark = folder(home) / ".tables"
     key = hashlib.sha256(url.encode()).hexdigest()
     if mark.exists() and mark.read_text() == key:
         return
     done = subprocess.run(
-        [sys.executable, "-c", "from dagster import DagsterInstance as I\nwith I.get() as i: i.upgrade()"],
+        [sys.executable, "-c", _PREPARE],
         env={**_clean_environment(), **environment(home, url)},
         capture_output=True,
         text=True,
