@@ -39,7 +39,7 @@ _VARIABLES = {
 
 @dataclass(frozen=True)
 class Control:
-    """Faults for one local service. Ports stay the same over a restart."""
+    """Faults for one local service, of our own or the test skips. Ports stay the same over a restart."""
 
     name: str
     home: services.Home
@@ -54,10 +54,12 @@ class Control:
 
     def kill(self) -> None:
         """End it as a crash would (SIGKILL)."""
+        self._ours()
         processes.kill(self.name, home=self.home)
 
     def stop(self) -> None:
         """Stop it in good order."""
+        self._ours()
         processes.stop(self.name, home=self.home)
 
     def start(self) -> None:
@@ -71,6 +73,10 @@ class Control:
         else:
             self.stop()
         self.start()
+
+    def _ours(self) -> None:
+        if _existing():
+            pytest.skip(f"would stop {self.name}, which others use")
 
 
 @dataclass(frozen=True)
