@@ -29,6 +29,7 @@ USUAL = (
     "sessions",
     "dedup",
     "latest",
+    "join",
     "derived",
     "archive",
     "ingest-csv",
@@ -98,6 +99,7 @@ def _benchmarks() -> list[Benchmark]:
     from benchmarks.growth import Growth
     from benchmarks.hopping import Hopping
     from benchmarks.ingest import Ingest
+    from benchmarks.joins import Joining
     from benchmarks.latest import Latest
     from benchmarks.sessions import Sessions
     from benchmarks.tumbling import Tumbling
@@ -108,6 +110,7 @@ def _benchmarks() -> list[Benchmark]:
         Tumbling("tumbling-1p", orders.product_minutes_1p, workers=1),
         Hopping("hopping", orders.product_hops, workers=1),
         Latest("latest", orders.newest_orders),
+        Joining("join", orders.paid_orders, before=5_000_000, after=10_000_000),
         Sessions("sessions", orders.customer_sessions, workers=1),
         Tumbling("dedup", orders.product_minutes_once, workers=1),
         Growth("windows-100k", orders.customer_minutes, 100_000),
@@ -127,7 +130,7 @@ def _measure(
     from benchmarks.split import Split
 
     few = ("hopping", "sessions", "dedup", "latest", "archive", *ASKED)
-    fewer = dict.fromkeys(few, orders.FEW) | {"ingest-csv": orders.ROWS}
+    fewer = dict.fromkeys(few, orders.FEW) | {"ingest-csv": orders.ROWS, "join": orders.EACH}
     sizes = {b.name: fewer.get(b.name, records) for b in benchmarks}
     expected = {b.name: b.prepare(at, sizes[b.name], _say) for b in benchmarks}
     began = time.monotonic()

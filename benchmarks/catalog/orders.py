@@ -16,6 +16,7 @@ from topology import (
     EventTime,
     FileSource,
     Hopping,
+    Join,
     Latest,
     Session,
     Topic,
@@ -25,6 +26,7 @@ from topology.window import Window
 
 RECORDS = int(os.environ.get("HEADRACE_BENCH_RECORDS") or 10_000_000)
 ROWS = min(RECORDS, 3_000_000)  # of the CSV file: enough for 20 seconds, and three runs fit into the time
+EACH = min(RECORDS, 1_000_000)  # of each topic of a join
 FEW = min(RECORDS, 2_000_000)  # of operators that are not as fast, or need not as many to tell
 NOT_BEFORE = "2026-01-01"
 
@@ -103,6 +105,21 @@ newest_orders = Latest(
     by=["customerId"],
     columns=["orderId", "orderAmount"],
     description="The newest order of each customer.",
+)
+
+ordered = _topic("ordered", 4, "bench-ordered", EACH)
+paid = _topic("paid", 4, "bench-paid", EACH)
+
+# Each order has a payment at its own time, and a customer orders every 25 seconds or so.
+order_rows = Latest("order_rows", source=ordered, by=["customerId"], columns=["orderId"], history=True)
+payment_rows = Latest("payment_rows", source=paid, by=["customerId"], columns={"paidOrderId": "orderId"}, history=True)
+paid_orders = Join(
+    "paid_orders",
+    left=order_rows,
+    right=payment_rows,
+    on={"customerId": "customerId"},
+    within=("-5 seconds", "10 seconds"),
+    description="Orders beside the payments about their time.",
 )
 
 archived = _topic("archived", 4, "bench-archived", FEW)
