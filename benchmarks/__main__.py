@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from benchmarks.place import Place
     from benchmarks.result import Result, Run
 
-ASKED = ("windows-100k", "windows-10m")  # only when named: a state of ten million rows takes a minute to make
+GROWING = ("windows", "latest")
+ASKED = tuple(
+    f"{what}-{rows}" for what in GROWING for rows in ("100k", "10m")
+)  # only when named: a state of ten million rows takes a minute to make
 USUAL = (
     "tumbling",
     "tumbling-2",
@@ -80,10 +83,11 @@ def bench(report: Path | None, only: tuple[str, ...], records: int, runs: int, p
             at, [b for b in _benchmarks() if b.name in (only or USUAL)], records, runs, profile
         )
     rates = {result.name: result.best()["records_per_s"] for result in results}
-    if set(ASKED) <= rates.keys():
-        from benchmarks.growth import times_slower
+    for what in GROWING:
+        if {f"{what}-100k", f"{what}-10m"} <= rates.keys():
+            from benchmarks.growth import times_slower
 
-        notes.append(times_slower(*(rates[name] for name in ASKED)))
+            notes.append(times_slower(what, rates[f"{what}-100k"], rates[f"{what}-10m"]))
     document = {"benchmarks": [result.document() for result in results], "notes": notes, **document}
     if split:
         document["split"] = split
@@ -115,6 +119,8 @@ def _benchmarks() -> list[Benchmark]:
         Tumbling("dedup", orders.product_minutes_once, workers=1),
         Growth("windows-100k", orders.customer_minutes, 100_000),
         Growth("windows-10m", orders.customer_minutes, 10_000_000),
+        Latest("latest-100k", orders.newest_orders, 100_000),
+        Latest("latest-10m", orders.newest_orders, 10_000_000),
         Deriving("derived", orders.by_product),
         Archiving("archive", orders.lake),
         Ingest("ingest-csv", orders.orders_csv),

@@ -19,6 +19,8 @@ BARS = {
     "dedup": {"records_per_cpu_s": 80_000, "peak_rss_mb": 700},
     "windows-100k": {"peak_rss_mb": 700},
     "windows-10m": {"peak_rss_mb": 700},
+    "latest-100k": {"peak_rss_mb": 700},
+    "latest-10m": {"peak_rss_mb": 700},
     "derived": {"records_per_cpu_s": 200_000, "peak_rss_mb": 700},
     "archive": {"records_per_cpu_s": 300_000, "peak_rss_mb": 700},
     "ingest-csv": {"records_per_s": 150_000},

@@ -69,5 +69,5 @@ def test_a_wrong_result_is_refused(wrong: pa.Table) -> None:
 def test_growth_is_the_small_rate_over_the_large_one() -> None:
     from benchmarks.growth import times_slower
 
-    assert times_slower(100, 80) == "windows-10m: 1.25 times slower than windows-100k, met (2 at most)"
-    assert "2.50 times slower than windows-100k, MISSED" in times_slower(100, 40)
+    assert times_slower("windows", 100, 80) == "windows-10m: 1.25 times slower than windows-100k, met (2 at most)"
+    assert "2.50 times slower than latest-100k, MISSED" in times_slower("latest", 100, 40)
