@@ -91,6 +91,16 @@ def ended(db: Connection, worker: str, state: State, error: str | None = None) -
     )
 
 
+def lost(db: Connection, worker: str) -> None:
+    """Note that a worker process is gone without a word; what it has said since we looked stands."""
+    db.execute(
+        "update ledger.workers set state = 'lost', shards = '{}', records_per_s = 0,"
+        " last_error = coalesce(last_error, 'the process ended without a word')"
+        " where worker = %s and state in ('starting', 'running', 'draining')",
+        (worker,),
+    )
+
+
 def declare(db: Connection, pipelines: Sequence[str]) -> None:
     """Create the rows of new pipelines, desired state `on`."""
     for pipeline in pipelines:

@@ -37,7 +37,7 @@ class Adoption:
         for found in unfinished:
             process = places.process(found.pid, found.process_start)
             if process is None:
-                workers.ended(db, found.worker, "lost", "the process ended without a word")
+                workers.lost(db, found.worker)
             elif found.worker in self._too_many:
                 self._insist(found.worker)
             elif places.supervised(found.pipeline, found.worker):

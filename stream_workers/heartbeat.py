@@ -52,6 +52,9 @@ class Heartbeat:
         self._lost: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread, once."""
         self._thread.start()
 
     def hold(self, name: str) -> None:
@@ -74,7 +77,8 @@ class Heartbeat:
     def close(self) -> None:
         """End the thread."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         db: Connection | None = None

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import uuid
+from contextlib import suppress
 from types import FrameType
 
 import psutil
@@ -74,10 +75,11 @@ class Worker:
 
     def run(self) -> None:
         """Register the tables, then loop until told to stop; a lost connection costs the memory, never a row."""
-        url, claims = self.settings.need_postgres(), None
+        url, claims, said = self.settings.need_postgres(), None, False
         gc.collect()
         gc.freeze()
         gc.disable()  # batches are freed by reference counts; collecting between them would only look at live columns
+        self.heartbeat.start()  # not before SIGTERM is handled: who is known has to say goodbye
         while not self.loop.stopping.is_set():
             try:
                 with connect(url, options=WORKER_SESSION, application=f"headrace {self.name}") as db:
@@ -95,13 +97,20 @@ class Worker:
                     )
                     self.state = "running"
                     self.loop.run(db, claims, self.watch)
-                    self.state = "stopped"
-                    workers.beat(db, self.describe())
+                    self._goodbye(db)
+                    said = True
             except (psycopg.OperationalError, psycopg.InterfaceError, Transient) as error:
                 self.loop.last_error = str(error).strip()
                 log.warning("%s; memory dropped, connecting again", self.loop.last_error)
                 self.loop.drop_all()
                 self.loop.stopping.wait(_RECONNECT_SECONDS)
+        if not said:  # told to stop before it was connected, or while it had no connection
+            with suppress(psycopg.OperationalError, psycopg.InterfaceError, Transient), connect(url) as db:
+                self._goodbye(db)
+
+    def _goodbye(self, db: Connection) -> None:
+        self.state = "stopped"
+        workers.beat(db, self.describe())
 
     def _schema_id(self, topic: Topic) -> int:
         return self.registry.register(subject_of(topic.name), topic.shape) if topic.format == "avro" else 0
