@@ -26,7 +26,7 @@ _VERSION_SUFFIX = len("__") + 12 + len("__part")  # of the table's state tables
 _STATE_SUFFIXES = ("__sum", "__count", "__squares", "__time", "__offset")
 _TABLE_COLUMNS = {"shard", "gen", "window_start", "window_end", "windowstart", "windowend"}
 _COUNTED_COLUMNS = {"window_number", "window_records", "windownumber", "windowrecords"}  # of windows of records
-FRAME_COLUMN = re.compile(r"(?i)_i|_ts|_offset|_deleted|_event_time|_topic_reason|_x\d+|_found\d+")
+_FRAME_COLUMN = re.compile(r"(?i)_i|_ts|_offset|_deleted|_event_time|_topic_reason|_x\d+|_found\d+")
 KEY_TYPES = {**PLAIN, "BOOLEAN": "boolean"}
 _TIME_KINDS = {
     "iso8601": {"string"},
@@ -105,7 +105,7 @@ def _check_schema(schema: AvroSchema, place: str) -> None:
         other = seen.setdefault(field.name.lower(), field.name)
         if other != field.name:
             raise DeclarationError(f'{place}: fields "{other}" and "{field.name}" differ only in case; rename one')
-        if FRAME_COLUMN.fullmatch(field.name):
+        if _FRAME_COLUMN.fullmatch(field.name):
             raise DeclarationError(f'{place}: field name "{field.name}" is reserved; rename it')
 
 

@@ -169,8 +169,6 @@ def _field(name: str, column: str, lookup: Lookup, of: TableProgram, where: str)
     if column not in known:
         raise DeclarationError(f'{place}: column "{column}" does not exist in {of.name}{did_you_mean(column, known)}')
     checks.check_column_name(name, place)
-    if checks.FRAME_COLUMN.fullmatch(name):
-        raise DeclarationError(f'{place}: name "{name}" is reserved; rename it')
     duck_type = _column(of, column).duck_type
     decimal = decimal_of(duck_type)
     if decimal:
