@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from headrace.clock import Clock
 from headrace.deadline import Deadline
 from headrace.logging import fields
-from ledger import Connection, lookups
+from ledger import Connection
+from ledger.lookups import positions
 from stream_workers.log import LogAdmin
 from topology.program import LookupProgram
 
@@ -54,7 +55,7 @@ class Leveling:
     @staticmethod
     def _behind(db: Connection, ends: Mapping[str, Mapping[int, int]]) -> Behind:
         found = {}
-        for version, levels in lookups.positions(db, list(ends)).items():
+        for version, levels in positions(db, list(ends)).items():
             for partition, end in ends[version].items():
                 at = levels[partition].next_offset if partition in levels else 0
                 if at < end:
