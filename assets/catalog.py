@@ -324,7 +324,7 @@ def _compile(
         check_reader(maker, first, f"{where[first.name]}: {first.name}.made_by")
         pipelines[maker] = compile_pipeline(maker, source, group, place=places[id(source)], places=where)
     compiled: dict[str, TableProgram] = {}
-    for topic in in_order(list(topics.values()), (one for one in readable if isinstance(one, Aggregate)), places):
+    for topic in in_order(list(topics.values()), (one for one in readable if isinstance(one, Table)), places):
         name, place = topic.pipeline_name, places[id(topic)]
         check_reader(name, topic, f"{place}: {topic.name}.pipeline")
         fed = [one for one in readable if (one.table if isinstance(one, View) else one).source is topic]

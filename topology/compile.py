@@ -128,9 +128,12 @@ class _Compiler:
 
     def keep_newest(self, latest: Latest, place: str) -> None:
         """Check and compile one table of newest rows."""
-        check_latest(latest, self._topic, self._schema, place)
+        looked = self._look_up(latest, place)
         rules = source_rules(self._topic, self._require, self._max_ahead, self._not_before)
-        found, program = compile_latest(latest, self._schema, f"t{len(self._tables)}_", self, rules, place)
+        with self._beside(looked, f"{place}: {latest.name}.lookups"):
+            check_latest(latest, self._topic, self._schema, place)
+            prefix = f"t{len(self._tables)}_"
+            found, program = compile_latest(latest, self._schema, prefix, self, rules, place, looked)
         self._routes.append(found)
         self._tables.append(program)
 
@@ -157,9 +160,12 @@ class _Compiler:
 
     def add(self, table: Aggregate, place: str) -> None:
         """Check and compile one table."""
-        looked = numbered(compile_lookups(table, self._topic, self._schema, self._others, place), self._found)
+        looked = self._look_up(table, place)
         with self._beside(looked, f"{place}: {table.name}.lookups"):
             self._add(table, looked, place)
+
+    def _look_up(self, table: Aggregate | Latest, place: str) -> list[Looked]:
+        return numbered(compile_lookups(table, self._topic, self._record, self._others, place), self._found)
 
     @contextmanager
     def _beside(self, looked: Sequence[Looked], place: str) -> Iterator[None]:

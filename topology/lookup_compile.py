@@ -67,7 +67,7 @@ class Looked:
 
 
 def compile_lookups(
-    table: Aggregate, topic: Topic, schema: AvroSchema, programs: Mapping[str, TableProgram], place: str
+    table: Aggregate | Latest, topic: Topic, schema: AvroSchema, programs: Mapping[str, TableProgram], place: str
 ) -> list[Looked]:
     """The lookups of a table, over compiled tables by name; raises `DeclarationError` starting with `place`."""
     where = f"{place}: {table.name}.lookups"

@@ -11,13 +11,13 @@ from topology.lookup import Lookup
 from topology.topic import Topic
 
 
-def in_order(topics: Sequence[Topic], tables: Iterable[Aggregate], places: Mapping[int, str]) -> list[Topic]:
+def in_order(topics: Sequence[Topic], tables: Iterable[Aggregate | Latest], places: Mapping[int, str]) -> list[Topic]:
     """The topics, those of looked-up tables before those of the tables that look up in them, else as they are.
 
     Raises `DeclarationError` for pipelines that look up in each other: each would wait for the other. places: the file
     of each table, by its `id`.
     """
-    edges: dict[str, dict[str, Aggregate]] = {}
+    edges: dict[str, dict[str, Aggregate | Latest]] = {}
     for table in tables:
         lookups = table.lookups if isinstance(table.lookups, Sequence) else ()
         of = [one.table for one in lookups if isinstance(one, Lookup) and isinstance(one.table, Latest)]

@@ -56,6 +56,13 @@ TABLES = [
         where="pieces > 1",
         measures={"orders": "count(*)", "pieces": "sum(pieces)"},
     ),
+    Latest(
+        "order_rows",
+        source=ORDERS,
+        by=["orderId"],
+        columns={"area": "region", "weighed": "quantity * weight"},
+        lookups=[EVERY],
+    ),
     Aggregate("alone", source=ORDERS, by=["customerId"], measures={"orders": "count(*)"}),
 ]
 SENT = st.lists(
@@ -222,6 +229,9 @@ def test_equals_the_query_at_the_same_vector(
     assert sorted(rows) == sorted(per_customer(applied))
     rows = [tuple(row.values()) for row in two.orders.rows("per_kind")]
     assert sorted(rows) == sorted(per_kind(applied))
+    rows = [tuple(row.values()) for row in two.orders.rows("order_rows")]
+    weighed = [(o["orderId"], row[1], None if row[2] is None else o["quantity"] * row[2]) for o, row in applied]
+    assert sorted(rows) == sorted(weighed)
     letters = db.execute(
         "select count(*) from ledger.dead_letters where state = 'open' and starts_with(table_version, 'per_kind@')"
     ).fetchone()

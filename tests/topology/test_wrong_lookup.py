@@ -30,13 +30,13 @@ CUSTOMERS = Latest(
 LOOKUP = Lookup(CUSTOMERS, on="customerId", columns=["region", "weight"])
 
 
-def compiled(*tables: Aggregate, of: Latest = CUSTOMERS, extra: Sequence[Latest] = ()) -> PipelineProgram:
+def compiled(*tables: Aggregate | Latest, of: Latest = CUSTOMERS, extra: Sequence[Latest] = ()) -> PipelineProgram:
     made = [compile_pipeline(one.source.name, one.source, [one], place="assets/x.py") for one in (of, *extra)]
     others = {one.name: one for program in made for one in program.tables}
     return compile_pipeline("orders", ORDERS, tables, place="assets/orders.py", others=others)
 
 
-def refused(*tables: Aggregate, **more: Any) -> str:
+def refused(*tables: Aggregate | Latest, **more: Any) -> str:
     with pytest.raises(DeclarationError) as caught:
         compiled(*tables, **more)
     message = str(caught.value)
@@ -117,6 +117,16 @@ def test_a_name_means_the_same_in_all_tables_of_a_topic() -> None:
     same = compiled(one, table(lookups=[replace(LOOKUP, missing="dead_letter")]))
     assert len(same.lookups) == 1
     assert "region" not in refused(one, table(measures={"n": "count(distinct weigth)"})).partition("exist in")[0]
+
+
+def test_a_latest_looks_up_as_well() -> None:
+    rows = Latest("per_customer_rows", ORDERS, by=["orderId"], columns=["regoin"], lookups=[LOOKUP])
+    assert 'column "regoin" does not exist in orders/order_created.avsc; did you mean "region"' in refused(rows)
+    assert 'missing="no" is unknown' in refused(replace(rows, lookups=[replace(LOOKUP, missing="no")]))
+    (found,) = compiled(replace(rows, columns=["region"])).tables
+    (alone,) = compiled(replace(rows, columns={"region": "status"}, lookups=())).tables
+    assert found.lookups and found.version != alone.version and found.definition["lookups"]
+    assert "lookups" not in alone.definition
 
 
 def test_what_gives_other_rows_is_in_the_version() -> None:
