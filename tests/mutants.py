@@ -229,12 +229,12 @@ MUTANTS = (
     ),
     Mutant(
         "looked-up-beyond-the-vector",
-        (("topology/lookup_compile.py", "s._offset < v.next_offset AND", ""),),
+        (("topology/lookup_sql.py", "s._offset < v.next_offset AND", ""),),
         "tests/operators/test_lookup.py::test_equals_the_query_at_the_same_vector",
     ),
     Mutant(
         "deleted-version-found",
-        (("topology/lookup_compile.py", "coalesce(NOT v._deleted, FALSE)", "v._deleted IS NOT NULL"),),
+        (("topology/lookup_sql.py", "coalesce(NOT v._deleted, FALSE)", "v._deleted IS NOT NULL"),),
         "tests/operators/test_lookup.py::test_a_deletion_ends_a_version_and_is_none",
     ),
     Mutant(

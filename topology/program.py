@@ -4,7 +4,7 @@ In DuckDB, per batch of one shard, on one connection (`topology.duck.connect`):
 
 1. register the Arrow columns of the decoded records as `frame`: the reader's columns, then `_i` BIGINT (index of the
    record in the batch), `_ts` BIGINT (Kafka timestamp, milliseconds) and `_offset` BIGINT, then what is looked up for
-   each record (see `topology.lookup_compile`);
+   each record (see `topology.lookup_sql`);
 2. `route_sql` makes `routed`, one row per row of `frame` in the same order, with each record's fate;
 3. `counts_sql` counts the fates, `reasons_sql` names the dead letters when there are any;
 4. for tables with `nulls_sql`, register the records without value as `nulls` (see `topology.latest_compile`);
@@ -125,7 +125,7 @@ class FinalProgram:
 
 @dataclass(frozen=True)
 class LookupProgram:
-    """How columns of another table come beside the records of a frame; see `topology.lookup_compile`.
+    """How columns of another table come beside the records of a frame; see `topology.lookup_sql`.
 
     on: the record's column with the key. columns: as they come into the frame; `found`: the name of one more, whether
     there was a version. asked_sql and keys_sql, then looked_sql, in DuckDB; versions_sql in Postgres.
