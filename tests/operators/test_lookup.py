@@ -315,6 +315,15 @@ def vectors(two: Two) -> None:
         names = [two.orders.program.lookups[0].found, *CUSTOMERS.measures]
         columns = [again.frame.column(name).to_pylist() for name in names]
         assert list(zip(*columns, strict=True)) == [expected[place][1] for place in places]
+    corrections = two.db.execute(
+        "select partition, from_offset, lookup_vector from ledger.correction_index"
+        " where topic = %s and starts_with(table_version, 'per_customer@')",
+        (ORDERS.name,),
+    ).fetchall()
+    assert {(partition, offset) for partition, offset, _ in corrections} == two.replayed.keys()
+    for partition, offset, vector in corrections:
+        offsets, seqs = two.replayed[partition, offset][1]
+        assert all(at == [offsets[int(p)], seqs[int(p)]] for p, at in vector[version].items())
 
 
 def order(number: int, who: int, minute: int, amount: int, status: str) -> dict[str, object]:
