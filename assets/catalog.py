@@ -21,6 +21,7 @@ from topology.check_expect import Expected, compile_expects
 from topology.compile import compile_pipeline
 from topology.final import FinalTopic
 from topology.join_compile import compile_join, with_joins
+from topology.lookup_order import in_order
 from topology.program import JoinProgram, PipelineProgram, TableProgram, ViewProgram
 
 Table = Aggregate | Latest
@@ -322,12 +323,14 @@ def _compile(
                 )
         check_reader(maker, first, f"{where[first.name]}: {first.name}.made_by")
         pipelines[maker] = compile_pipeline(maker, source, group, place=places[id(source)], places=where)
-    for topic in topics.values():
+    compiled: dict[str, TableProgram] = {}
+    for topic in in_order(list(topics.values()), (one for one in readable if isinstance(one, Table)), places):
         name, place = topic.pipeline_name, places[id(topic)]
         check_reader(name, topic, f"{place}: {topic.name}.pipeline")
         fed = [one for one in readable if (one.table if isinstance(one, View) else one).source is topic]
         where = {one.name: places[id(one)] for one in fed}
-        program = compile_pipeline(name, topic, fed, place=place, places=where)
+        program = compile_pipeline(name, topic, fed, place=place, places=where, others=compiled)
+        compiled |= {table.name: table for table in program.tables}
         if fed:
             pipelines[name] = program
     return pipelines

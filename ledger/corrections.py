@@ -85,6 +85,7 @@ class Step:
     replayed: int
     min_event: int | None
     max_event: int | None
+    lookup_vector: str | None = None  # see ledger.lookups
 
 
 def replay(db: Connection, wishes: Sequence[Wish], requested_by: str, note: str = "") -> list[tuple[int, str]]:

@@ -63,12 +63,15 @@ def advance(db: Connection, move: Advance) -> None:
         )
 
 
-def index(db: Connection, move: Advance, days: Sequence[int], entry: int | None) -> int | None:
+def index(
+    db: Connection, move: Advance, days: Sequence[int], entry: int | None, lookup_vector: str | None = None
+) -> int | None:
     """Extend the batch index entry that begins at `entry`, or open a new one.
 
+    lookup_vector: where the records were looked up in other tables, how far these were (see `ledger.lookups`).
     Returns the first offset of the entry that the next batch may extend, None when it is full.
     """
-    given = {**asdict(move), "days": list(days), "entry": entry}
+    given = {**asdict(move), "days": list(days), "entry": entry, "lookup_vector": lookup_vector}
     if entry is not None:
         grown = db.execute(sql("batch_index_extend"), given).fetchone()
         if grown is not None:

@@ -6,9 +6,11 @@ as backfills will need; until restating is there, such a run fails at once and c
 
 # No postponed annotations here: dagster looks at the type of `context`.
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from dagster import (
     AssetExecutionContext,
+    AssetKey,
     AssetsDefinition,
     DailyPartitionsDefinition,
     Failure,
@@ -37,7 +39,7 @@ def asset(program: TableProgram, pipeline: str, declared: code.Place) -> AssetsD
 
     @dagster_asset(
         key=keys.table_key(table.name),
-        deps=[topic],
+        deps=[topic, *dict.fromkeys(keys.table_key(lookup.table) for lookup in program.lookups)],
         partitions_def=days(program),
         group_name=keys.TABLES,
         kinds={"postgres", "table"},
@@ -48,7 +50,7 @@ def asset(program: TableProgram, pipeline: str, declared: code.Place) -> AssetsD
             "dagster/column_schema": columns.table_columns(
                 ((c.name, c.pg_type.partition(" COLLATE")[0]) for c in program.columns), described(program)
             ),
-            **columns.lineage(topic, program.lineage),
+            **_lineage(topic, program),
             **code.references(declared),
             "pipeline": MetadataValue.text(table.source.pipeline_name),
             "group by": MetadataValue.text(", ".join(table.by)),
@@ -65,6 +67,23 @@ def asset(program: TableProgram, pipeline: str, declared: code.Place) -> AssetsD
         )
 
     return keep
+
+
+def _lineage(topic: AssetKey, program: TableProgram) -> dict[str, MetadataValue[Any]]:
+    """The columns that each column is made of: the topic's, and those that were looked up."""
+    if not program.lookups:
+        return columns.lineage(topic, program.lineage)
+    looked_up = {
+        column.name: (keys.table_key(lookup.table), origin)
+        for lookup in program.lookups
+        for column, origin in zip(lookup.columns, lookup.origins, strict=True)
+    }
+    return columns.lineage_of_several(
+        {
+            name: [looked_up.get(origin, (topic, origin)) for origin in origins]
+            for name, origins in program.lineage.items()
+        }
+    )
 
 
 def described(program: TableProgram) -> dict[str, str]:

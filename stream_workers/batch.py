@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ledger.lookups import Vector
 from schemas.codec import Failure
 
 Offsets = npt.NDArray[np.int64]
@@ -44,6 +45,7 @@ class Batch:
     frame: the decoded records with `_i` (index into payloads), `_ts` and `_offset`; failures: those that could not be
     decoded.
     corrected: dead letters that are replayed, in their order but not consecutive: they are never late nor duplicates.
+    vector: how far the tables were in which the records have been looked up.
     """
 
     shard: int
@@ -61,6 +63,7 @@ class Batch:
     frame: pa.RecordBatch | None = None
     failures: tuple[Failure, ...] = ()
     corrected: bool = False
+    vector: Vector | None = None
 
     @property
     def records(self) -> int:

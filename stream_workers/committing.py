@@ -15,6 +15,7 @@ from ledger import Connection, dead_letters, skipped, transaction
 from ledger.dead_letters import DeadLetter
 from stream_workers import dedup
 from stream_workers.batch import Batch
+from stream_workers.lookups import vector_of
 from stream_workers.opening import ShardState, TableState
 from stream_workers.routing import Routed, refused_by_postgres
 from stream_workers.steps import Step
@@ -51,7 +52,7 @@ def commit(
         failpoints.hit(Step.DEAD_LETTERED)
         for version, move in moves.items():
             table = state.tables[version]
-            entry = transaction.index(db, move, days[version], table.index_entry)
+            entry = transaction.index(db, move, days[version], table.index_entry, vector_of(programs[version], batch))
             adopted[version] = replace(
                 table,
                 next_offset=batch.to_offset,

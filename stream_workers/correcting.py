@@ -1,6 +1,6 @@
 """Corrections: dead letters replayed by the owner of their shard, between two batches (engine rule E5).
 
-A correction goes the way of a batch: decoded, given a fate, merged in one transaction that begins with a
+A correction goes the way of a batch: decoded (and enriched), given a fate, merged in one transaction that begins with a
 compare-and-set. It differs in three things: it is never late and never a duplicate, it moves neither offset nor
 watermark, and it is counted as `replayed`, outside the accounting identity. A record that is refused again stays a dead
 letter.
@@ -20,6 +20,7 @@ from ledger import Connection, corrections
 from ledger.corrections import Correction, Kind, Outcome
 from stream_workers.batch import Batch, Envelope
 from stream_workers.committing import merge
+from stream_workers.lookups import vector_of
 from stream_workers.opening import ShardState, TableState
 from stream_workers.routing import Forced, Poison, Refusal, Routed, Router
 from stream_workers.steps import CorrectionStep
@@ -94,13 +95,14 @@ def _decide(
     table = state.tables[version]
     taken = sorted((one for one in found if one.counts and one.action == "replay"), key=lambda one: one.offset)
     try:
-        routed = None
+        routed, vector = None, None
         if taken and isinstance(program.table.window, Count):
             routed = _counted_already(table, taken)
         elif taken:
             batch = decode(batch_of(state.topic, state.shard, taken))
             routed = router.route(batch, {version: table.watermark}, forced or Forced())[version]
-        adopted = _commit(db, failpoints, program, state, found, taken, routed)
+            vector = vector_of(program, batch)
+        adopted = _commit(db, failpoints, program, state, found, taken, routed, vector)
     except Poison as poison:
         if forced is not None:
             raise
@@ -130,6 +132,7 @@ def _commit(
     found: Sequence[Correction],
     taken: Sequence[Correction],
     routed: Routed | None,
+    vector: str | None,
 ) -> TableState:
     table = state.tables[program.version_id]
     outcomes = _outcomes(found, taken, routed)
@@ -146,6 +149,7 @@ def _commit(
         replayed=counts["replayed"],
         min_event=routed.min_event if routed else None,
         max_event=routed.max_event if routed else None,
+        lookup_vector=vector,
     )
     with db.transaction():
         corrections.advance(db, step)

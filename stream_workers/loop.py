@@ -3,6 +3,7 @@
     while running:
         tend the shards            (leases gained and lost, what the watch found, corrections)
         fetched = prefetch.next()  (columns of one shard, decoded)
+        lookups.enrich()           (columns of other tables as of each record's time, where declared)
         routed  = router.route()   (one fate per record, counted; SQL over Arrow)
         commit()                   (ONE Postgres transaction; the compare-and-set comes first)
         adopt                      (carried state changes only here, after the commit)
@@ -18,6 +19,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import duckdb
 import psycopg
@@ -35,7 +37,9 @@ from stream_workers.committing import commit
 from stream_workers.correcting import correct
 from stream_workers.dedup import look_up
 from stream_workers.heartbeat import End
+from stream_workers.leveling import Leveling
 from stream_workers.log import LogAdmin
+from stream_workers.lookups import Lookups
 from stream_workers.meter import Meter
 from stream_workers.opening import ShardState, TableState, open_shard
 from stream_workers.owned import Owned, readers
@@ -85,6 +89,7 @@ class Loop:
         self.last_error: str | None = None
         self._programs = {table.version_id: table for table in program.tables}
         self._router = Router(program)
+        self._lookups = Lookups(program, Leveling(kafka, clock).wait)
         self._owned: dict[int, Owned] = {}
         self._waiting: dict[int, Waiting] = {}
         self._behind: dict[int, tuple[int, float]] = {}  # offset, and since when records are known to wait there
@@ -131,6 +136,7 @@ class Loop:
     def _advance(self, db: Connection, owned: Owned, source: Source, batch: Batch) -> None:
         """Give the batch to the tables of its source, up to where they reach others, which have had the rest of it."""
         state = owned.state
+        batch = self._lookups.enrich(db, batch)
         start = batch.from_offset
         while start < batch.to_offset and source in owned.readers:
             stop = min([batch.to_offset, *(edge for edge in state.edges() if edge > start)])
@@ -208,9 +214,13 @@ class Loop:
         for shard, owned in list(self._owned.items()):
             if any(table.correction_seq < newest[shard] for table in owned.state.tables.values()):
                 with self._guarded(db, claims, shard):
-                    parts = (self.failpoints, self.prefetch.decode, self._router, self._programs, owned.state)
+                    parts = (self.failpoints, partial(self._decoded, db), self._router, self._programs, owned.state)
                     if correct(db, *parts):
                         self._tend_at = 0.0
+
+    def _decoded(self, db: Connection, batch: Batch) -> Batch:
+        """A batch of corrections as the records of any other come from the prefetch."""
+        return self._lookups.enrich(db, self.prefetch.decode(batch))
 
     def _open(self, db: Connection, shard: int) -> None:
         try:
@@ -247,6 +257,7 @@ class Loop:
         self._waiting[shard] = Waiting(self.clock.monotonic() + pause, pause)
         self.last_error = str(error) or type(error).__name__
         if isinstance(error, duckdb.Error):
+            self._lookups.reset()
             self._router = Router(self.program)  # a database that failed once may be invalid from then on
         gc.collect()  # tracebacks hold batches in cycles, and the collector is off
         known = isinstance(error, HeadraceError)

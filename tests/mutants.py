@@ -228,6 +228,16 @@ MUTANTS = (
         "tests/operators/test_joins.py::test_equals_the_batch_query_at_every_cut",
     ),
     Mutant(
+        "looked-up-beyond-the-vector",
+        (("topology/lookup_sql.py", "s._offset < v.next_offset AND", ""),),
+        "tests/operators/test_lookup.py::test_equals_the_query_at_the_same_vector",
+    ),
+    Mutant(
+        "deleted-version-found",
+        (("topology/lookup_sql.py", "coalesce(NOT v._deleted, FALSE)", "v._deleted IS NOT NULL"),),
+        "tests/operators/test_lookup.py::test_a_deletion_ends_a_version_and_is_none",
+    ),
+    Mutant(
         "sample-taken-for-all",
         (("topology/spread.py", '"{count} - 1" if function', '"{count}" if function'),),
         "tests/operators/test_measures.py::test_equals_the_batch_query",

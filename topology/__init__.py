@@ -11,6 +11,7 @@ from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
 from topology.final import Final
 from topology.join import Join
 from topology.latest import Latest
+from topology.lookup import Lookup
 from topology.source import FileSource
 from topology.topic import EventTime, Topic
 from topology.view import Rolling, TopK, View
@@ -36,6 +37,7 @@ __all__ = [
     "InSet",
     "Join",
     "Latest",
+    "Lookup",
     "NotNull",
     "Rolling",
     "Session",

@@ -8,6 +8,7 @@ from typing import Literal
 
 from topology.dedup import Dedup
 from topology.final import Final
+from topology.lookup import Lookup
 from topology.topic import Topic
 from topology.window import Window
 
@@ -19,10 +20,11 @@ class Aggregate:
     by: group columns. measures: SQL text by column name; each one mergeable aggregate (see `topology.expression`) over
     a row expression. where: SQL condition; records for which it is not TRUE are counted `filtered`. allowed_lateness
     decides when a row is final. late: `correct` applies records of final rows as any others, `drop` does not (closed
-    books): they are counted `late`. dedup: leave out records whose id the table has had. approx: allow sums of doubles,
-    whose result depends on the order of the records. derived: SQL text by column name, each over the table's other
-    columns (see `topology.derived_column`). fresh_within: how long ago the table may last have been true before it
-    counts as stale. max_lag: how long a record may wait to be consumed before that is a warning. emit: rows as records
+    books): they are counted `late`. dedup: leave out records whose id the table has had. lookups: columns of other
+    tables, as of the record's time, for `by`, `where` and `measures`. approx: allow sums of doubles, whose result
+    depends on the order of the records. derived: SQL text by column name, each over the table's other columns (see
+    `topology.derived_column`). fresh_within: how long ago the table may last have been true before it counts as stale.
+    max_lag: how long a record may wait to be consumed before that is a warning. emit: rows as records
     of a topic, once they are final.
     """
 
@@ -35,6 +37,7 @@ class Aggregate:
     allowed_lateness: str = "0 seconds"
     late: Literal["correct", "drop"] = "correct"
     dedup: Dedup | None = None
+    lookups: Sequence[Lookup] = ()
     emit: Final | None = None
     approx: bool = False
     derived: Mapping[str, str] = field(default_factory=dict)

@@ -26,7 +26,7 @@ _VERSION_SUFFIX = len("__") + 12 + len("__part")  # of the table's state tables
 _STATE_SUFFIXES = ("__sum", "__count", "__squares", "__time", "__offset")
 _TABLE_COLUMNS = {"shard", "gen", "window_start", "window_end", "windowstart", "windowend"}
 _COUNTED_COLUMNS = {"window_number", "window_records", "windownumber", "windowrecords"}  # of windows of records
-_FRAME_COLUMN = re.compile(r"(?i)_i|_ts|_offset|_deleted|_event_time|_topic_reason|_x\d+")
+_FRAME_COLUMN = re.compile(r"(?i)_i|_ts|_offset|_deleted|_event_time|_topic_reason|_x\d+|_found\d+")
 KEY_TYPES = {**PLAIN, "BOOLEAN": "boolean"}
 _TIME_KINDS = {
     "iso8601": {"string"},

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+from headrace.errors import DeclarationError
 from schemas import AvroSchema
 from topology import checks, counting, derived_column, distinct, postgres, route, sessions, windowing
 from topology.aggregate import Aggregate
@@ -26,7 +29,8 @@ from topology.keeping import keep
 from topology.latest import Latest
 from topology.latest_compile import check as check_latest
 from topology.latest_compile import compile_latest
-from topology.program import Column, Declared, Part, PipelineProgram, TableProgram, ViewProgram
+from topology.lookup_compile import Looked, compile_lookups, numbered
+from topology.program import Column, Declared, LookupProgram, Part, PipelineProgram, TableProgram, ViewProgram
 from topology.spread import SPREADS
 from topology.state import Kept, State
 from topology.topic import Topic
@@ -45,15 +49,17 @@ def compile_pipeline(
     *,
     place: str,
     places: Mapping[str, str] | None = None,
+    others: Mapping[str, TableProgram] | None = None,
 ) -> PipelineProgram:
     """The program of the tables fed by one topic and of their views, or of the topics derived from it, or its archives.
 
-    place: file named in errors; places: files of the tables (by name) that are declared elsewhere. Raises
-    `DeclarationError`, one line that names file, declaration, column and remedy.
+    place: file named in errors; places: files of the tables (by name) that are declared elsewhere; others: compiled
+    tables of other pipelines by name, to look up in. Raises `DeclarationError`, one line that names file, declaration,
+    column and remedy.
     """
     schema = checks.schema_of(topic, place)
     checks.check_topic(topic, schema, place)
-    compiler = _Compiler(topic, schema, place)
+    compiler = _Compiler(topic, schema, place, others or {})
     for table in tables:
         where = (places or {}).get(table.name, place)
         if isinstance(table, Derived):
@@ -72,9 +78,12 @@ def compile_pipeline(
 class _Compiler:
     """Collects the tables of one topic; each distinct row expression is evaluated once."""
 
-    def __init__(self, topic: Topic, schema: AvroSchema, place: str) -> None:
+    def __init__(self, topic: Topic, schema: AvroSchema, place: str, others: Mapping[str, TableProgram]) -> None:
         self._topic = topic
-        self._schema = schema
+        self._schema = self._record = schema  # what a text sees, and what the topic has of it
+        self._others = others
+        self._found: dict[LookupProgram, str] = {}
+        self._looked: dict[str, tuple[str, ...]] = {}  # where each name that is looked up comes from
         self._types = Types(schema)
         self._tried: list[route.Tried] = []
         self._routes: list[route.TableRoute] = []
@@ -119,9 +128,12 @@ class _Compiler:
 
     def keep_newest(self, latest: Latest, place: str) -> None:
         """Check and compile one table of newest rows."""
-        check_latest(latest, self._topic, self._schema, place)
+        looked = self._look_up(latest, place)
         rules = source_rules(self._topic, self._require, self._max_ahead, self._not_before)
-        found, program = compile_latest(latest, self._schema, f"t{len(self._tables)}_", self, rules, place)
+        with self._beside(looked, f"{place}: {latest.name}.lookups"):
+            check_latest(latest, self._topic, self._schema, place)
+            prefix = f"t{len(self._tables)}_"
+            found, program = compile_latest(latest, self._schema, prefix, self, rules, place, looked)
         self._routes.append(found)
         self._tables.append(program)
 
@@ -148,8 +160,37 @@ class _Compiler:
 
     def add(self, table: Aggregate, place: str) -> None:
         """Check and compile one table."""
+        looked = self._look_up(table, place)
+        with self._beside(looked, f"{place}: {table.name}.lookups"):
+            self._add(table, looked, place)
+
+    def _look_up(self, table: Aggregate | Latest, place: str) -> list[Looked]:
+        return numbered(compile_lookups(table, self._topic, self._record, self._others, place), self._found)
+
+    @contextmanager
+    def _beside(self, looked: Sequence[Looked], place: str) -> Iterator[None]:
+        """The texts of one table see what it looks up as well; a name means the same in all tables of the topic."""
+        if not looked:
+            yield
+            return
+        for one in looked:
+            for name, origin in one.lookup.named.items():
+                of = (one.program.version_id, one.program.on, origin)
+                if self._looked.setdefault(name.lower(), of) != of:
+                    raise DeclarationError(
+                        f'{place}: another table of {self._topic.name} looks up another column as "{name}"; rename one'
+                    )
+        schema, types = self._schema, self._types
+        self._schema = replace(schema, fields=(*schema.fields, *(field for one in looked for field in one.fields)))
+        self._types = Types(self._schema)
+        try:
+            yield
+        finally:
+            self._schema, self._types = schema, types
+
+    def _add(self, table: Aggregate, looked: Sequence[Looked], place: str) -> None:
         checks.check_table(table, self._topic, self._schema, place)
-        check_dedup(table, self._topic, self._schema, place)
+        check_dedup(table, self._topic, self._record, place)
         check_final(table, place)
         prefix = f"t{len(self._tables)}_"
         where = None
@@ -168,6 +209,8 @@ class _Compiler:
         lateness = checks.duration(table.allowed_lateness, place)
         trees = derived_column.parse(table, _view_columns(key, table.window, kept), f"{place}: {table.name}.derived")
         definition = self._definition(table, measures, where, lateness) | derived_column.meaning(trees)
+        if looked:
+            definition["lookups"] = [one.meaning for one in looked]
         text = json.dumps(definition, sort_keys=True, separators=(",", ":"))
         made = hashlib.sha256(text.encode()).hexdigest()[:12]
         state_table = f"state.{quoted(f'{table.name}__{made}')}"
@@ -193,7 +236,8 @@ class _Compiler:
         }
         sides = distinct.parts(table.name, made, key, window, prefix, counted)
         kept = distinct.finished(kept, sides, f"{table.name}@{made}", key, window)
-        self._routes.append(self._route(table, prefix, key, measures, kept, where))
+        routed = self._route(table, prefix, key, measures, kept, where)
+        self._routes.append(replace(routed, lookups=tuple(reason for one in looked for reason in one.reasons)))
         derived = derived_column.compute(trees, key, table.window, kept, f"{place}: {table.name}.derived")
         kept += [one.kept for one in derived]
         shown = _view_columns(key, table.window, kept)
@@ -213,10 +257,11 @@ class _Compiler:
                 lineage=derived_column.lineage(derived, _lineage(table, self._topic, measures)),
                 definition=definition,
                 drops_late=table.late == "drop",
-                ids=compile_dedup(table.dedup, self._schema, table.name, made, prefix) if table.dedup else None,
+                ids=compile_dedup(table.dedup, self._record, table.name, made, prefix) if table.dedup else None,
                 final=compile_final(Stored(table, made, state_table, prefix, key, shown, kept), place)
                 if table.emit
                 else None,
+                lookups=tuple(one.program for one in looked),
             )
         )
 
@@ -268,7 +313,7 @@ class _Compiler:
     ) -> route.TableRoute:
         panes = table.window if isinstance(table.window, Tumbling | Hopping) else None
         free = [column.name for column in key if self._schema.by_name[column.name].kind == "string"]
-        texts = route.key_checks(free) + (id_checks(table.dedup, self._schema) if table.dedup else [])
+        texts = route.key_checks(free) + (id_checks(table.dedup, self._record) if table.dedup else [])
         used = [(name, tried) for name, (_, tried) in measures.items() if tried is not None]
         for (name, (_, tried)), one in zip(measures.items(), kept, strict=True):
             held = tried.duck_type if tried and not one.states else one.view.duck_type
@@ -281,7 +326,7 @@ class _Compiler:
             measures=tuple((name, tried.index) for name, tried in used),
             where=where,
             window_micros=panes.pane_micros if panes else None,
-            reasons=null_reasons(table.dedup, self._schema) if table.dedup else (),
+            reasons=null_reasons(table.dedup, self._record) if table.dedup else (),
             zone=panes.zone if panes else None,
         )
 
@@ -322,9 +367,10 @@ class _Compiler:
         expressions = [tried.expression for _, tried in measures.values() if tried] + [one for _, one in self._require]
         expressions += [self._tried[where].expression] if where is not None else []
         finite = [
-            f.name for f in self._schema.fields if f.kind in {"float", "double"} and f.name not in topic.not_finite
+            f.name for f in self._record.fields if f.kind in {"float", "double"} and f.name not in topic.not_finite
         ]
         used = {name for one in expressions for name in one.columns} | {*table.by, when.column, *finite}
+        used |= {lookup.on for lookup in table.lookups}
         return {
             "layout": _LAYOUT,
             "duckdb": version(),
@@ -350,7 +396,7 @@ class _Compiler:
                 for f in self._schema.fields
                 if f.name in used
             },
-            **({"dedup": meaning(table.dedup, self._schema)} if table.dedup else {}),
+            **({"dedup": meaning(table.dedup, self._record)} if table.dedup else {}),
         } | ({"emit": [table.emit.topic, table.emit.partitions]} if table.emit else {})
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from topology.topic import Topic
+
+if TYPE_CHECKING:
+    from topology.lookup import Lookup
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,8 @@ class Latest:
     by: key columns. columns: SQL text over the record by column name, or names of the record's fields. where: SQL
     condition; records for which it is not TRUE are counted `filtered` and are no versions. history: keep every version,
     with `valid_from` and `valid_to`. Where `by` is the topic's key, a record without value deletes the row of its
-    record key, at the watermark that its partition had before it; elsewhere it is a dead letter.
+    record key, at the watermark that its partition had before it; elsewhere it is a dead letter. lookups: columns of
+    other tables as of the record's time, for `by`, `columns` and `where`.
     """
 
     name: str
@@ -24,6 +29,7 @@ class Latest:
     columns: Mapping[str, str] | Sequence[str]
     where: str | None = None
     history: bool = False
+    lookups: Sequence[Lookup] = ()
     fresh_within: str = "15 minutes"
     max_lag: str = "1 minute"
     description: str = ""

@@ -22,6 +22,7 @@ from topology.derived_compile import Tries
 from topology.duck import quoted, text, version
 from topology.expression import row_expression
 from topology.latest import Latest
+from topology.lookup_compile import Looked
 from topology.program import Column, Part, TableProgram
 from topology.route import KEY_BYTES, TableRoute, TextCheck, Tried, key_checks
 from topology.state import decimal_of
@@ -57,9 +58,18 @@ def check(latest: Latest, topic: Topic, schema: AvroSchema, place: str) -> None:
 
 
 def compile_latest(
-    latest: Latest, schema: AvroSchema, prefix: str, tries: Tries, topic: dict[str, Any], place: str
+    latest: Latest,
+    schema: AvroSchema,
+    prefix: str,
+    tries: Tries,
+    topic: dict[str, Any],
+    place: str,
+    looked: Sequence[Looked] = (),
 ) -> tuple[TableRoute, TableProgram]:
-    """How a checked table of newest rows is kept. topic: the meaning of the topic's own rules, for the version."""
+    """How a checked table of newest rows is kept. topic: the meaning of the topic's own rules, for the version.
+
+    looked: its compiled lookups, whose fields are in the schema.
+    """
     where = f"{place}: {latest.name}"
     tried = {name: _tried(latest, name, schema, tries, where) for name in latest.measures}
     rejecting = None
@@ -78,9 +88,11 @@ def compile_latest(
         measures=tuple((name, one.index) for name, one in tried.items() if one.can_fail),
         where=rejecting.index if rejecting else None,
         window_micros=None,
+        lookups=tuple(reason for one in looked for reason in one.reasons),
     )
     expressions = [one.expression for one in tried.values()] + ([rejecting.expression] if rejecting else [])
     used = {name for one in expressions for name in one.columns} | {*latest.by}
+    used |= {one.program.on for one in looked}
     definition = {
         "layout": _LAYOUT,
         "duckdb": version(),
@@ -98,6 +110,8 @@ def compile_latest(
             if f.name in used
         },
     }
+    if looked:
+        definition["lookups"] = [one.meaning for one in looked]
     canonical = json.dumps(definition, sort_keys=True, separators=(",", ":"))
     made = hashlib.sha256(canonical.encode()).hexdigest()[:12]
     state_table, stage = f"state.{quoted(f'{latest.name}__{made}')}", f"stage_{made}"
@@ -126,6 +140,7 @@ def compile_latest(
         lineage=_lineage(latest, tried),
         definition=definition,
         nulls_sql=None if deleting is None else f"SELECT _i, {deleting} AS reason FROM nulls ORDER BY _i",
+        lookups=tuple(one.program for one in looked),
     )
     return route, program
 

@@ -3,7 +3,8 @@
 In DuckDB, per batch of one shard, on one connection (`topology.duck.connect`):
 
 1. register the Arrow columns of the decoded records as `frame`: the reader's columns, then `_i` BIGINT (index of the
-   record in the batch), `_ts` BIGINT (Kafka timestamp, milliseconds) and `_offset` BIGINT;
+   record in the batch), `_ts` BIGINT (Kafka timestamp, milliseconds) and `_offset` BIGINT, then what is looked up for
+   each record (see `topology.lookup_sql`);
 2. `route_sql` makes `routed`, one row per row of `frame` in the same order, with each record's fate;
 3. `counts_sql` counts the fates, `reasons_sql` names the dead letters when there are any;
 4. for tables with `nulls_sql`, register the records without value as `nulls` (see `topology.latest_compile`);
@@ -123,6 +124,28 @@ class FinalProgram:
 
 
 @dataclass(frozen=True)
+class LookupProgram:
+    """How columns of another table come beside the records of a frame; see `topology.lookup_sql`.
+
+    on: the record's column with the key. columns: as they come into the frame; `found`: the name of one more, whether
+    there was a version. asked_sql and keys_sql, then looked_sql, in DuckDB; versions_sql in Postgres.
+    """
+
+    table: str
+    version_id: str
+    topic: str
+    pipeline: str
+    on: str
+    columns: tuple[Column, ...]
+    origins: tuple[str, ...]
+    found: str
+    asked_sql: str
+    keys_sql: str
+    looked_sql: str
+    versions_sql: str
+
+
+@dataclass(frozen=True)
 class TableProgram:
     """One table: its version, the parts that keep its state, and the view people read.
 
@@ -132,7 +155,7 @@ class TableProgram:
     source columns of each column of the view. definition: what the version is made of. drops_late: whether a record
     with `final_sql` at or below its partition's watermark is late and not applied. nulls_sql: why a record without
     value deletes no row, in tables in which some do. ids: of tables that leave out records they have had.
-    final: how its final rows are emitted, where they are.
+    final: how its final rows are emitted, where they are. lookups: the columns that come beside its records.
     """
 
     table: Declared
@@ -152,6 +175,7 @@ class TableProgram:
     nulls_sql: str | None = None
     ids: Ids | None = None
     final: FinalProgram | None = None
+    lookups: tuple[LookupProgram, ...] = ()
 
     @property
     def name(self) -> str:
@@ -246,6 +270,11 @@ class PipelineProgram:
     reasons_sql: str
     views: tuple[ViewProgram, ...] = ()
     joins: tuple[JoinProgram, ...] = ()
+
+    @property
+    def lookups(self) -> tuple[LookupProgram, ...]:
+        """Those of all tables, each once."""
+        return tuple(dict.fromkeys(lookup for table in self.tables for lookup in table.lookups))
 
     @property
     def derives(self) -> bool:

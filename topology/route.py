@@ -39,8 +39,9 @@ def key_checks(names: Sequence[str]) -> list[TextCheck]:
 class TableRoute:
     """What decides a record's fate in one table. measures: each measure's name and the index of its expression.
 
-    reasons: further conditions, in terms of the CTE `tried`, with the reasons for refusing a record. window_micros:
-    size of the panes that windows are made of, by the clocks of `zone`, if any.
+    reasons: further conditions, in terms of the CTE `tried`, with the reasons for refusing a record; lookups: those
+    that come before all others. window_micros: size of the panes that windows are made of, by the clocks of `zone`,
+    if any.
     """
 
     prefix: str
@@ -51,6 +52,7 @@ class TableRoute:
     window_micros: int | None
     reasons: tuple[tuple[str, str], ...] = ()
     zone: str | None = None
+    lookups: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def _topic_reasons(of: TopicRoute) -> list[tuple[str, str]]:
 
 
 def _table_columns(table: TableRoute, tried: Sequence[Tried], keys_fit: bool) -> list[str]:
-    reasons = [(f"{quoted(name)} IS NULL", f"null_key:{name}") for name in table.null_keys]
+    reasons = [*table.lookups, *((f"{quoted(name)} IS NULL", f"null_key:{name}") for name in table.null_keys)]
     for check in table.texts:
         if check.key and keys_fit:
             continue

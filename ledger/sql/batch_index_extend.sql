@@ -14,4 +14,6 @@ update ledger.batch_index
    and partition = %(partition)s
    and from_offset = %(entry)s
    and to_offset = %(from_offset)s
+   -- Records that were looked up at other vectors have an entry of their own; a batch without any goes with all.
+   and lookup_vector is not distinct from coalesce(%(lookup_vector)s::jsonb, lookup_vector)
 returning records, extract(epoch from clock_timestamp() - started_at)::float8

@@ -34,11 +34,13 @@ from stream_workers.committing import commit
 from stream_workers.correcting import correct
 from stream_workers.decoding import decoding
 from stream_workers.dedup import look_up
+from stream_workers.lookups import Lookups
 from stream_workers.opening import ShardState, TableState
 from stream_workers.routing import Forced, Router
 from stream_workers.steps import CorrectionStep, Step
 from stream_workers.versions import register
 from topology import Topic, compile_pipeline
+from topology.program import TableProgram
 
 # Where a crash takes a transaction with it, and where only the memory is lost.
 STEPS = (Step.BEGUN, Step.ADVANCED, Step.STAGED, Step.MERGED, Step.DEAD_LETTERED, Step.INDEXED, Step.COMMITTED)
@@ -79,14 +81,18 @@ class Bench:
     tables: Sequence[Any]
     logs: dict[int, list[Entry]] = field(default_factory=dict)
     crashes: int = 0
+    others: Mapping[str, TableProgram] = field(default_factory=dict)  # to look up in
     _gaps: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.program = compile_pipeline(self.topic.pipeline_name, self.topic, self.tables, place="tests/operators")
+        self.program = compile_pipeline(
+            self.topic.pipeline_name, self.topic, self.tables, place="tests/operators", others=self.others
+        )
         self.logs = {partition: [] for partition in range(self.topic.partitions)}
         self._programs = {table.version_id: table for table in self.program.tables}
         self._router = Router(self.program)
         self._decode = decoding(JsonDecoder(self.program.schema))
+        self.lookups = Lookups(self.program, lambda db, of: None)
         self._states: dict[int, ShardState] = {}
         table_versions.drop(self.db, self.program.name)  # of an earlier example
         register(self.db, self.program)
@@ -163,6 +169,7 @@ class Bench:
             return
         batch = self._batch(partition, start, to_offset)
         try:
+            batch = self.lookups.enrich(self.db, batch)
             marks = {version: table.watermark for version, table in state.tables.items()}
             routed = self._router.route(batch, marks, Forced(), look_up(self.db, partition))
             state.tables.update(commit(self.db, _Crashing(crash), batch, state, self._programs, routed))
@@ -197,11 +204,14 @@ class Bench:
     def decide(self, partition: int, crash: CorrectionStep | None = None) -> None:
         """Decide the corrections that are due; with `crash` the worker dies at that step and is started again."""
         try:
-            parts = (_Crashing(crash), self._decode, self._router, self._programs, self._state(partition))
+            parts = (_Crashing(crash), self._decoded, self._router, self._programs, self._state(partition))
             correct(self.db, *parts)
         except Crash:
             self.crashes += 1
             self.restart(partition)
+
+    def _decoded(self, batch: Batch) -> Batch:
+        return self.lookups.enrich(self.db, self._decode(batch))
 
     def rebuild(self) -> None:
         """Forget rows and positions, as `headrace pipeline rebuild` does."""
