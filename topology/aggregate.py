@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
+from headrace.errors import DeclarationError
 from topology.dedup import Dedup
-from topology.final import Final
+from topology.final import Final, FinalTopic, topic_of
 from topology.topic import Topic
 from topology.window import Window
 
@@ -42,3 +44,12 @@ class Aggregate:
     max_lag: str = "1 minute"
     description: str = ""
     owners: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def final(self) -> FinalTopic:
+        """The topic of its final rows; raises `DeclarationError` when it emits none."""
+        if not isinstance(self.emit, Final):
+            raise DeclarationError(
+                f'{self.name} emits no final rows; declare a topic for them in the table, as in emit=Final(topic="...")'
+            )
+        return topic_of(self, self.emit)
