@@ -20,12 +20,13 @@ _AS_SOURCE = EventTime("", "iso8601")
 class Derived(Topic):
     """A topic made record by record from another; itself the source of tables and of further derived topics.
 
-    source: a topic, or a table that emits its final rows, each revision of which is a record then. columns: SQL text over the source's record by field; key: the field whose text is the record key. where: records for
-    which it is not TRUE are counted `filtered`; several `Derived` on one source route it, in one pass. require: holds
-    over the new record. schema: path of an `.avsc` file that the columns must fit; without it the schema follows from
-    the columns. event_time, not_before, max_ahead, partitions: by default those of the source, whose event time column
-    must be among the columns. made_by: name of the worker group that makes it, default `<source's pipeline>-derived`.
-    The records that it cannot take go to the source's `dead_letters` topic.
+    source: a topic, or a table that emits its final rows, each revision of which is a record then. columns: SQL text
+    over the source's record by field; key: the field whose text is the record key. where: records for which it is not
+    TRUE are counted `filtered`; several `Derived` on one source route it, in one pass. require: holds over the new
+    record. schema: path of an `.avsc` file that the columns must fit; without it the schema follows from the columns.
+    event_time, not_before, max_ahead, partitions: by default those of the source, whose event time column must be among
+    the columns. made_by: name of the worker group that makes it, default `<source's pipeline>-derived`. The records
+    that it cannot take go to the source's `dead_letters` topic.
     """
 
     source: Origin = Origin()  # noqa: RUF009  # a descriptor, not a default

@@ -32,7 +32,7 @@ product_sales = Aggregate(
 big_sales = Alert(
     f"{NAME}-big-sales",
     source=product_sales,
-    when="salesAmount > 1000",
+    when="salesAmount > 3000",
     columns={
         "productId": "productId",
         "windowStart": "windowStart",
@@ -61,6 +61,7 @@ quarters = Derived(
         "orders": "orders",
         "revision": "revision",
     },
+    require={"plausible": "orders < 10"},
     pipeline="quarters",
 )
 
