@@ -6,12 +6,14 @@ import random
 import signal
 import subprocess
 import time
+from typing import TypeVar
 
 from stream_workers.derive.steps import DeriveStep
 from stream_workers.emit.steps import EmitStep
 from tests.stream_workers.alerts.rig import AlertRig
 from tests.stream_workers.derive.rig import stop
 
+Step = TypeVar("Step", EmitStep, DeriveStep)
 _SMALL = {"HEADRACE_BATCH_RECORDS": "100"}
 _MAKING = [step for step in DeriveStep if not step.name.startswith("MARK")]  # final rows have no markers
 _AT_START = {DeriveStep.TAKEN_OVER, DeriveStep.STARTED, EmitStep.CLAIMED, EmitStep.TAKEN_OVER, EmitStep.ANNOUNCED}
@@ -28,10 +30,14 @@ def _killed(alerts: AlertRig, doomed: subprocess.Popen[bytes], seed: int) -> Non
     assert doomed.returncode == -signal.SIGKILL, alerts.logs()
 
 
-def _gone(worker: subprocess.Popen[bytes] | None) -> None:
-    if worker is not None:
-        worker.kill()
-        worker.wait()
+def _gone(worker: subprocess.Popen[bytes]) -> None:
+    worker.kill()
+    worker.wait()
+
+
+def _shuffled(rng: random.Random, steps: list[Step], count: int) -> list[Step]:
+    """So many of them, each as often as any other."""
+    return [step for _ in range(0, count, len(steps)) for step in rng.sample(steps, len(steps))]
 
 
 def test_each_revision_that_meets_the_condition_is_one_alert(alerts: AlertRig, seed: int, rounds: int) -> None:
@@ -41,17 +47,16 @@ def test_each_revision_that_meets_the_condition_is_one_alert(alerts: AlertRig, s
         return {"HEADRACE_FAILPOINTS": f"{step.value}:kill:{1 if step in _AT_START else rng.randint(1, 2)}", **_SMALL}
 
     alerts.run_on(seed, 200)
-    table, maker = alerts.start(**_SMALL), None
-    for n in range(rounds):  # in turn: the worker of the alerts, that of the table
-        if n % 2 == 0:
+    table = alerts.start(**_SMALL)
+    closing, making = _shuffled(rng, list(EmitStep), rounds), _shuffled(rng, _MAKING, rounds)
+    for n in range(rounds):
+        _killed(alerts, alerts.alert(**dying(making[n])), seed + 2 * n + 1)
+        maker = alerts.alert(**_SMALL)
+        _gone(table)
+        _killed(alerts, alerts.start(**dying(closing[n])), seed + 2 * n + 2)
+        table = alerts.start(**_SMALL)
+        if n + 1 < rounds:
             _gone(maker)
-            _killed(alerts, alerts.alert(**dying(rng.choice(_MAKING))), seed + n + 1)
-            maker = alerts.alert(**_SMALL)
-        else:
-            _gone(table)
-            _killed(alerts, alerts.start(**dying(rng.choice(list(EmitStep)))), seed + n + 1)
-            table = alerts.start(**_SMALL)
-    maker = maker or alerts.alert(**_SMALL)
     reader = alerts.derive("quarters", **_SMALL)
     alerts.wait(alerts.settled)
     alerts.verify_alerts()
