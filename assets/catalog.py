@@ -101,7 +101,7 @@ def load(package: str = "assets") -> Catalog:
     joins = {name: item for name, item in readable.items() if isinstance(item, Join)}
     paths: dict[str, str] = {}
     for source in sources.values():
-        _check_topic(source.name, source.topic, topics, places[id(source)])
+        _check_topic(source.name, source.topic, topics, places[id(source)], "ingest into a Topic")
         _check_source(source, paths, places[id(source)])
     readers: list[Table | Archive] = [*tables.values(), *archives.values()]
     for reader in readers:
@@ -228,12 +228,17 @@ def _alike(name: str) -> str:
     return re.sub(r"[.-]", "_", name).lower()
 
 
-def _check_topic(name: str, topic: Topic, topics: Mapping[str, Topic], place: str) -> None:
+def _check_topic(
+    name: str,
+    topic: Topic,
+    topics: Mapping[str, Topic],
+    place: str,
+    remedy: str = "declare a Derived of the final rows, which is a topic",
+) -> None:
     if isinstance(topic, FinalTopic | Aggregate | Latest):
         table = topic.table if isinstance(topic, FinalTopic) else topic.name
         raise DeclarationError(
-            f"{place}: {name}: it cannot read table {table} or its final rows; declare a Derived of the final rows, "
-            "which is a topic"
+            f"{place}: {name}: neither table {table} nor its final rows are a topic for it; {remedy}"
         )
     if topics.get(topic.name) is not topic:
         hint = did_you_mean(topic.name, list(topics))
