@@ -260,17 +260,12 @@ def _check_origin(derived: Derived, topics: Mapping[str, Topic], tables: Mapping
 
 def _check_read(topics: Mapping[str, Topic], places: Mapping[int, str]) -> None:
     """What is wrong with a table whose final rows are read is said of the table, not of who reads them."""
-    read = [derived.source for derived in topics.values() if isinstance(derived, Derived)]
-    for topic in sorted(read, key=lambda topic: topic.depth):
+    read = {derived.source.name: derived.source for derived in topics.values() if isinstance(derived, Derived)}
+    for topic in sorted(read.values(), key=lambda topic: topic.depth):
         if isinstance(topic, FinalTopic):
-            table = topic.of
-            compile_pipeline(
-                table.source.pipeline_name,
-                table.source,
-                [table],
-                place=places[id(table.source)],
-                places={table.name: places[id(table)]},
-            )
+            table, source = topic.of, topic.of.source
+            where = {table.name: places[id(table)]}
+            compile_pipeline(source.pipeline_name, source, [table], place=places[id(source)], places=where)
 
 
 def _check_source(source: FileSource, paths: dict[str, str], place: str) -> None:

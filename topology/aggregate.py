@@ -52,4 +52,6 @@ class Aggregate:
             raise DeclarationError(
                 f'{self.name} emits no final rows; declare a topic for them in the table, as in emit=Final(topic="...")'
             )
+        if not isinstance(self.source, Topic):  # before the catalog looks at it
+            raise DeclarationError(f"{self.name}.source is no topic; declare a Derived of the final rows, which is one")
         return topic_of(self, self.emit)

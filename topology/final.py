@@ -55,9 +55,16 @@ class FinalTopic(Topic):
     @cached_property
     def shape(self) -> AvroSchema:
         """The schema of its records: the table's columns, and the revision; raises `DeclarationError`."""
-        from topology.final_schema import schema_of
+        from topology.compile import compile_pipeline
 
-        return schema_of(self)
+        source = self.of.source
+        compile_pipeline(source.pipeline_name, source, [self.of], place=self.shape_name)
+        return self.shape  # now known
+
+    def known(self, shape: AvroSchema) -> FinalTopic:
+        """The same topic, which need not ask what the compiled table has just said."""
+        self.__dict__["shape"] = shape  # where the property keeps it
+        return self
 
     @property
     def shape_name(self) -> str:

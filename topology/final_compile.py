@@ -15,7 +15,7 @@ from topology import checks, postgres, windowing
 from topology.aggregate import Aggregate
 from topology.duck import quoted
 from topology.final import Final
-from topology.final_schema import REVISION, fields_of
+from topology.final_schema import REVISION, schema_of
 from topology.program import Column, FinalProgram
 from topology.state import Kept, decimal_of
 from topology.window import DAY, Hopping, Tumbling
@@ -68,7 +68,7 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
     """How the final rows of a checked table are found and emitted."""
     window = of.table.window
     assert isinstance(window, Tumbling | Hopping)  # checked
-    fields_of(of.table, of.columns, place)
+    topic = of.table.final
     state, span = of.state_table, _span(window)
     late, last, index = (f"{state[:-1]}__{part}{state[-1]}" for part in ("late", "last", "at"))
     names = [quoted(column.name) for column in of.key]
@@ -89,7 +89,7 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
     ends = windowing.stored_end(window)
     hops = -(-window.micros // window.every_micros) if isinstance(window, Hopping) else 1
     return FinalProgram(
-        topic=of.table.final,
+        topic=topic.known(schema_of(topic, of.columns, place)),
         ddl=(
             f"CREATE INDEX IF NOT EXISTS {index.partition('.')[2]} ON {state} (window_start)",
             f"CREATE TABLE IF NOT EXISTS {late} ({_ID} bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "

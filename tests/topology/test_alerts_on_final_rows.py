@@ -86,6 +86,7 @@ def test_wrong_alerts_are_refused_when_they_load(changes: dict[str, Any], says: 
         (replace(SALES, emit=None), 'per_product emits no final rows.* as in emit=Final\\(topic="..."\\)'),
         (table(), 'per_customer emits no final rows.* as in emit=Final\\(topic="..."\\)'),
         (Latest("newest", SALES.source, ["productId"], ["orderId"]), "big-sales.source: newest is no topic"),
+        (replace(SALES, source=BOTH), "per_product.source is no topic; declare a Derived of the final rows"),  # type: ignore[arg-type]
         ("sales", "big-sales.source: 'sales' is no topic; give a topic, or an Aggregate whose final rows are one"),
     ],
 )
