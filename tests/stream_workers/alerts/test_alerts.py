@@ -30,11 +30,6 @@ def _killed(alerts: AlertRig, doomed: subprocess.Popen[bytes], seed: int) -> Non
     assert doomed.returncode == -signal.SIGKILL, alerts.logs()
 
 
-def _gone(worker: subprocess.Popen[bytes]) -> None:
-    worker.kill()
-    worker.wait()
-
-
 def _shuffled(rng: random.Random, steps: list[Step], count: int) -> list[Step]:
     """So many of them, each as often as any other."""
     return [step for _ in range(0, count, len(steps)) for step in rng.sample(steps, len(steps))]
@@ -51,12 +46,11 @@ def test_each_revision_that_meets_the_condition_is_one_alert(alerts: AlertRig, s
     closing, making = _shuffled(rng, list(EmitStep), rounds), _shuffled(rng, _MAKING, rounds)
     for n in range(rounds):
         _killed(alerts, alerts.alert(**dying(making[n])), seed + 2 * n + 1)
-        maker = alerts.alert(**_SMALL)
-        _gone(table)
+        table.kill()
+        table.wait()
         _killed(alerts, alerts.start(**dying(closing[n])), seed + 2 * n + 2)
         table = alerts.start(**_SMALL)
-        if n + 1 < rounds:
-            _gone(maker)
+    maker = alerts.alert(**_SMALL)
     reader = alerts.derive("quarters", **_SMALL)
     alerts.wait(alerts.settled)
     alerts.verify_alerts()
