@@ -18,7 +18,7 @@ from headrace.errors import DeclarationError
 from schemas.avro import did_you_mean
 from topology import Aggregate, Archive, Derived, Expect, FileSource, Join, Latest, Topic, View
 from topology.check_expect import Expected, compile_expects
-from topology.compile import compile_pipeline
+from topology.compile import compile_alone, compile_pipeline
 from topology.final import FinalTopic
 from topology.join_compile import compile_join, with_joins
 from topology.lookup_order import in_order
@@ -77,7 +77,7 @@ class Catalog:
     @property
     def provisioned(self) -> list[Topic]:
         """Every topic that Kafka must have, sources before what is made of them."""
-        return [*self.topics.values(), *self.emitted.values()]
+        return sorted([*self.topics.values(), *self.emitted.values()], key=lambda topic: topic.depth)
 
     def sources_of(self, topic: Topic) -> list[FileSource]:
         """The file sources that are ingested into a topic."""
@@ -102,7 +102,7 @@ def load(package: str = "assets") -> Catalog:
     joins = {name: item for name, item in readable.items() if isinstance(item, Join)}
     paths: dict[str, str] = {}
     for source in sources.values():
-        _check_topic(source.name, source.topic, topics, places[id(source)])
+        _check_topic(source.name, source.topic, topics, places[id(source)], "ingest into a Topic")
         _check_source(source, paths, places[id(source)])
     readers: list[Table | Archive] = [*tables.values(), *archives.values()]
     for reader in readers:
@@ -123,7 +123,8 @@ def load(package: str = "assets") -> Catalog:
             raise DeclarationError(f"{places[id(item)]}: {what} has the name of a topic of {place}; rename it")
     for derived in topics.values():
         if isinstance(derived, Derived):
-            _check_topic(derived.name, derived.source, topics, places[id(derived)])
+            _check_origin(derived, topics, tables, places[id(derived)])
+    _check_read(topics, places)
     pipelines = _compile(topics, [*tables.values(), *views.values()], archives, places)
     programs = {table.name: table for pipeline in pipelines.values() for table in pipeline.tables}
     joined = {name: compile_join(join, programs, places[id(join)]) for name, join in joins.items()}
@@ -228,12 +229,43 @@ def _alike(name: str) -> str:
     return re.sub(r"[.-]", "_", name).lower()
 
 
-def _check_topic(name: str, topic: Topic, topics: Mapping[str, Topic], place: str) -> None:
+def _check_topic(
+    name: str,
+    topic: Topic,
+    topics: Mapping[str, Topic],
+    place: str,
+    remedy: str = "declare a Derived of the final rows, which is a topic",
+) -> None:
+    if isinstance(topic, FinalTopic | Aggregate | Latest):
+        table = topic.table if isinstance(topic, FinalTopic) else topic.name
+        raise DeclarationError(
+            f"{place}: {name}: neither table {table} nor its final rows are a topic for it; {remedy}"
+        )
     if topics.get(topic.name) is not topic:
         hint = did_you_mean(topic.name, list(topics))
         raise DeclarationError(
             f'{place}: {name}: its topic "{topic.name}" is not declared by a name of its own at the top of a file{hint}'
         )
+
+
+def _check_origin(derived: Derived, topics: Mapping[str, Topic], tables: Mapping[str, Table], place: str) -> None:
+    source = derived.source
+    if not isinstance(source, FinalTopic):
+        _check_topic(derived.name, source, topics, place)
+    elif tables.get(source.table) is not source.of:
+        raise DeclarationError(
+            f'{place}: {derived.name}: its table "{source.table}" is not declared by a name of its own at the top of a '
+            f"file{did_you_mean(source.table, list(tables))}"
+        )
+
+
+def _check_read(topics: Mapping[str, Topic], places: Mapping[int, str]) -> None:
+    """What is wrong with a table whose final rows are read is said of the table, not of who reads them."""
+    read = {derived.source.name: derived.source for derived in topics.values() if isinstance(derived, Derived)}
+    for topic in sorted(read.values(), key=lambda topic: topic.depth):
+        if isinstance(topic, FinalTopic):
+            table = topic.of
+            compile_alone(table, place=places[id(table.source)], places={table.name: places[id(table)]})
 
 
 def _check_source(source: FileSource, paths: dict[str, str], place: str) -> None:
@@ -272,7 +304,8 @@ def _emitted(
 ) -> dict[str, FinalTopic]:
     """The topics of final rows by name: none is anything else already."""
     taken = {_alike(topic.name): f"topic {topic.name} of {places[id(topic)]}" for topic in topics.values()}
-    for topic in topics.values():
+    finals = [program.final.topic for program in programs if program.final]
+    for topic in [*topics.values(), *finals]:
         if topic.dead_letters:
             taken.setdefault(_alike(topic.dead_letters), f"the dead-letter topic of {topic.name}")
     views = {_alike(item.name): item.name for item in readable.values()}
@@ -322,7 +355,8 @@ def _compile(
                     f"{source.name} already; name another"
                 )
         check_reader(maker, first, f"{where[first.name]}: {first.name}.made_by")
-        pipelines[maker] = compile_pipeline(maker, source, group, place=places[id(source)], places=where)
+        origin = places[id(source.of if isinstance(source, FinalTopic) else source)]
+        pipelines[maker] = compile_pipeline(maker, source, group, place=origin, places=where)
     compiled: dict[str, TableProgram] = {}
     for topic in in_order(list(topics.values()), (one for one in readable if isinstance(one, Table)), places):
         name, place = topic.pipeline_name, places[id(topic)]
@@ -340,12 +374,10 @@ def _makers(
     topics: Mapping[str, Topic], archives: Mapping[str, Archive]
 ) -> list[Sequence[Derived] | Sequence[Archive]]:
     """What each worker group beside those of tables makes: derived topics (sources first) or lakes."""
-
-    def depth(derived: Derived) -> int:
-        return 1 + depth(derived.source) if isinstance(derived.source, Derived) else 0
-
     derives: dict[str, list[Derived]] = {}
-    for derived in sorted((topic for topic in topics.values() if isinstance(topic, Derived)), key=depth):
+    for derived in sorted(
+        (topic for topic in topics.values() if isinstance(topic, Derived)), key=lambda one: one.depth
+    ):
         derives.setdefault(derived.maker, []).append(derived)
     lakes: dict[str, list[Archive]] = {}
     for archive in archives.values():

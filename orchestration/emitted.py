@@ -6,7 +6,7 @@ from dagster import AssetSpec, MetadataValue
 
 from orchestration import code, columns, keys
 from topology.final import FinalTopic
-from topology.final_compile import REVISION
+from topology.final_schema import REVISION
 from topology.program import TableProgram
 
 

@@ -138,6 +138,11 @@ MUTANTS = (
         "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",
     ),
     Mutant(
+        "final-row-too-far-ahead",
+        (("topology/final.py", '"36500 days"', '"1 hour"'),),
+        "tests/operators/test_alerts.py::test_equals_the_query_over_the_final_rows",
+    ),
+    Mutant(
         "derived-dead-letter-lost",
         (
             (

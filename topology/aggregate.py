@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
+from headrace.errors import DeclarationError
 from topology.dedup import Dedup
-from topology.final import Final
+from topology.final import Final, FinalTopic, topic_of
 from topology.lookup import Lookup
 from topology.topic import Topic
 from topology.window import Window
@@ -45,3 +47,14 @@ class Aggregate:
     max_lag: str = "1 minute"
     description: str = ""
     owners: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def final(self) -> FinalTopic:
+        """The topic of its final rows; raises `DeclarationError` when it emits none."""
+        if not isinstance(self.emit, Final):
+            raise DeclarationError(
+                f'{self.name} emits no final rows; declare a topic for them in the table, as in emit=Final(topic="...")'
+            )
+        if not isinstance(self.source, Topic):  # before the catalog looks at it
+            raise DeclarationError(f"{self.name}.source is no topic; declare a Derived of the final rows, which is one")
+        return topic_of(self, self.emit)

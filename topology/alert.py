@@ -27,8 +27,7 @@ class Alert(Derived):
         super().__post_init__()
         object.__setattr__(self, "where", self.when)
         if not self.key:
-            same = [name for name, text in self.columns.items() if text.strip().strip('"') == self.source.key]
-            object.__setattr__(self, "key", same[0] if same else "")
+            object.__setattr__(self, "key", self._copied_key())
 
     @property
     def identity(self) -> str:

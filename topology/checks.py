@@ -73,7 +73,8 @@ def check_topic(topic: Topic, schema: AvroSchema, place: str) -> None:
     if topic.format == "json" and octets:
         raise DeclarationError(f'{where}.format: JSON has no bytes, as "{octets[0]}" is; make it a string, or use avro')
     _check_schema(schema, f"schemas/{topic.schema}" if topic.schema else f"{where}.columns")
-    _check_column(topic.key, schema, topic.shape_name, f"{where}.key")
+    for name in topic.key_columns:
+        _check_column(name, schema, topic.shape_name, f"{where}.key")
     _check_event_time(topic.event_time, schema, topic.shape_name, f"{where}.event_time")
     duration(topic.max_ahead, f"{where}.max_ahead")
     if topic.retention is not None:

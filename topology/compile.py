@@ -29,6 +29,7 @@ from topology.keeping import keep
 from topology.latest import Latest
 from topology.latest_compile import check as check_latest
 from topology.latest_compile import compile_latest
+from topology.lookup import Lookup
 from topology.lookup_compile import Looked, compile_lookups, numbered
 from topology.program import Column, Declared, LookupProgram, Part, PipelineProgram, TableProgram, ViewProgram
 from topology.spread import SPREADS
@@ -73,6 +74,16 @@ def compile_pipeline(
         else:
             compiler.add(table, where)
     return compiler.program(name)
+
+
+def compile_alone(table: Aggregate | Latest, *, place: str, places: Mapping[str, str] | None = None) -> TableProgram:
+    """The program of one table without the others of its topic, after those that it looks up in; see above."""
+    lookups = table.lookups if isinstance(table.lookups, Sequence) else ()
+    found = [one.table for one in lookups if isinstance(one, Lookup) and isinstance(one.table, Latest)]
+    others = {one.name: compile_alone(one, place=place, places=places) for one in found}
+    source = table.source
+    pipeline = compile_pipeline(source.pipeline_name, source, [table], place=place, places=places, others=others)
+    return pipeline.tables[0]
 
 
 class _Compiler:

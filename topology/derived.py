@@ -1,4 +1,4 @@
-"""Topics made of other topics: validated, enriched, routed, re-keyed."""
+"""Topics made of other topics, or of final rows: validated, enriched, routed, re-keyed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from topology.origin import Origin
 from topology.topic import EventTime, Topic
 
 if TYPE_CHECKING:
@@ -19,15 +20,16 @@ _AS_SOURCE = EventTime("", "iso8601")
 class Derived(Topic):
     """A topic made record by record from another; itself the source of tables and of further derived topics.
 
-    columns: SQL text over the source's record by field; key: the field whose text is the record key. where: records for
-    which it is not TRUE are counted `filtered`; several `Derived` on one source route it, in one pass. require: holds
-    over the new record. schema: path of an `.avsc` file that the columns must fit; without it the schema follows from
-    the columns. event_time, not_before, max_ahead, partitions: by default those of the source, whose event time column
-    must be among the columns. made_by: name of the worker group that makes it, default `<source's pipeline>-derived`.
-    The records that it cannot take go to the source's `dead_letters` topic.
+    source: a topic, or a table that emits its final rows, each revision of which is a record then. columns: SQL text
+    over the source's record by field; key: the field whose text is the record key. where: records for which it is not
+    TRUE are counted `filtered`; several `Derived` on one source route it, in one pass. require: holds over the new
+    record. schema: path of an `.avsc` file that the columns must fit; without it the schema follows from the columns.
+    event_time, not_before, max_ahead, partitions: by default those of the source, whose event time column must be among
+    the columns. made_by: name of the worker group that makes it, default `<source's pipeline>-derived`. The records
+    that it cannot take go to the source's `dead_letters` topic.
     """
 
-    source: Topic
+    source: Origin = Origin()  # noqa: RUF009  # a descriptor, not a default
     columns: Mapping[str, str]
     schema: str = ""
     key: str
@@ -45,13 +47,26 @@ class Derived(Topic):
         source, set_to = self.source, object.__setattr__  # frozen for everybody but its own beginning
         if self.event_time == _AS_SOURCE:
             of = source.event_time
-            same = [name for name, text in self.columns.items() if text.strip().strip('"') == of.column]
-            set_to(self, "event_time", EventTime(same[0] if same else "", of.format, of.zone))
+            set_to(self, "event_time", EventTime(self._copy_of(of.column), of.format, of.zone))
         if self.not_before is None:
             set_to(self, "not_before", source.not_before)
         set_to(self, "partitions", self.partitions or source.partitions)
         set_to(self, "max_ahead", self.max_ahead or source.max_ahead)
         set_to(self, "owners", self.owners or source.owners)
+
+    def _copy_of(self, column: str) -> str:
+        """The field that is a column of the source as it is, "" where none is."""
+        same = [name for name, text in self.columns.items() if text.strip().strip('"') == column]
+        return same[0] if same else ""
+
+    def _copied_key(self) -> str:
+        """The field that is the source's record key, "" where none is."""
+        return self._copy_of(self.source.key)
+
+    @property
+    def depth(self) -> int:
+        """One step after its source."""
+        return 1 + self.source.depth
 
     @property
     def maker(self) -> str:

@@ -19,6 +19,7 @@ from topology.derived import Derived
 from topology.derived_schema import check_declared, copied, expression_of, schema_of
 from topology.duck import quoted, text
 from topology.expression import Expression, substituted
+from topology.final import FinalTopic
 from topology.program import Column, Part, TableProgram
 from topology.route import TableRoute, Tried
 from topology.topic import Topic
@@ -66,10 +67,14 @@ def check(derived: Derived, place: str) -> None:
     if source.dead_letters is None:
         raise DeclarationError(
             f"{where}: its source {source.name} has no dead_letters, the topic for records that cannot be taken; "
-            f'declare it in the Topic, as in dead_letters="failed-{source.name}"'
+            f'declare it in the {_declared_in(source)}, as in dead_letters="failed-{source.name}"'
         )
     for name, bound in (("fresh_within", derived.fresh_within), ("max_lag", derived.max_lag)):
         checks.bound(bound, f"{where}.{name}")
+
+
+def _declared_in(source: Topic) -> str:
+    return "table's Final" if isinstance(source, FinalTopic) else "Topic"
 
 
 def _check_identity(derived: Derived, where: str) -> None:
@@ -78,6 +83,11 @@ def _check_identity(derived: Derived, where: str) -> None:
     if derived.identity in derived.columns:
         raise DeclarationError(
             f'{where}.columns: "{derived.identity}" is the id that every alert has; name the column otherwise'
+        )
+    if not derived.key and len(derived.source.key_columns) != 1:
+        raise DeclarationError(
+            f"{where}.key: the key of {derived.source.name} is made of {len(derived.source.key_columns)} columns; say "
+            "which of the alert's fields is its key"
         )
     if not derived.key:
         raise DeclarationError(

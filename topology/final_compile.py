@@ -7,22 +7,19 @@ batch's own transaction; the closer takes its entries away. Moments are passed a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace.errors import DeclarationError
 from topology import checks, postgres, windowing
 from topology.aggregate import Aggregate
-from topology.derived_schema import AVRO
 from topology.duck import quoted
-from topology.final import Final, FinalTopic
+from topology.final import Final
+from topology.final_schema import REVISION, schema_of
 from topology.program import Column, FinalProgram
 from topology.state import Kept, decimal_of
-from topology.topic import EventTime
 from topology.window import DAY, Hopping, Tumbling
 
-REVISION = "revision"
 _ID, _DIGEST = '"#id"', '"#digest"'  # no column of a table has such a name
 _INSTANT = "TIMESTAMP WITH TIME ZONE"
 _AT_ONCE = 20_000  # rows that one transaction of the closer looks for; a window is never split
@@ -56,6 +53,10 @@ def check(table: Aggregate, place: str) -> None:
         raise DeclarationError(f'{where}.topic: "{emit.topic}" does not fit; use letters, digits, ".", "_" and "-"')
     if emit.partitions < 0:
         raise DeclarationError(f"{where}.partitions: {emit.partitions} is too few; a topic has 1 or more")
+    if emit.dead_letters is not None and not checks.TOPIC_NAME.fullmatch(emit.dead_letters):
+        raise DeclarationError(
+            f'{where}.dead_letters: "{emit.dead_letters}" does not fit; use letters, digits, ".", "_" and "-"'
+        )
     if emit.retention is not None:
         checks.duration(emit.retention, f"{where}.retention")
     for name in [*table.by, *table.measures, *table.derived]:
@@ -63,33 +64,11 @@ def check(table: Aggregate, place: str) -> None:
             raise DeclarationError(f'{where}: column "{name}" has the name of the revision; rename it')
 
 
-def topic_of(table: Aggregate, columns: Sequence[Column], place: str) -> FinalTopic:
-    """The topic of a checked table's final rows."""
-    emit = table.emit
-    assert emit is not None  # asked for tables that emit
-    known = {*table.by, "windowStart", "windowEnd"}
-    fields = [_field(c, c.name not in known, f"{place}: {table.name}.emit: column {c.name}") for c in columns]
-    fields.append({"name": REVISION, "type": "int"})
-    name = "".join(c if c.isascii() and c.isalnum() else "_" for c in emit.topic)
-    record = {"type": "record", "name": name if not name[0].isdigit() else f"_{name}", "fields": fields}
-    return FinalTopic(
-        name=emit.topic,
-        schema="",
-        key=", ".join(table.by),
-        event_time=EventTime("windowEnd", "us"),
-        partitions=emit.partitions or table.source.partitions,
-        retention=emit.retention,
-        description=f"Final rows of table {table.name}.",
-        owners=tuple(table.owners or table.source.owners),
-        table=table.name,
-        record=json.dumps(record),
-    )
-
-
 def compile_final(of: Stored, place: str) -> FinalProgram:
     """How the final rows of a checked table are found and emitted."""
     window = of.table.window
     assert isinstance(window, Tumbling | Hopping)  # checked
+    topic = of.table.final
     state, span = of.state_table, _span(window)
     late, last, index = (f"{state[:-1]}__{part}{state[-1]}" for part in ("late", "last", "at"))
     names = [quoted(column.name) for column in of.key]
@@ -110,7 +89,7 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
     ends = windowing.stored_end(window)
     hops = -(-window.micros // window.every_micros) if isinstance(window, Hopping) else 1
     return FinalProgram(
-        topic=topic_of(of.table, of.columns, place),
+        topic=topic.known(schema_of(topic, of.columns, place)),
         ddl=(
             f"CREATE INDEX IF NOT EXISTS {index.partition('.')[2]} ON {state} (window_start)",
             f"CREATE TABLE IF NOT EXISTS {late} ({_ID} bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "
@@ -156,18 +135,6 @@ def _span(window: Tumbling | Hopping) -> str:
     """No window is longer: where it follows the clocks of a zone, a day has up to 25 hours, and once in a while 26."""
     longest = window.micros + (DAY // 12 if window.zone else 0)
     return f"interval '{longest} microseconds'"
-
-
-def _field(column: Column, nullable: bool, place: str) -> dict[str, object]:
-    decimal = decimal_of(column.duck_type)
-    kind = (
-        {"type": "bytes", "logicalType": "decimal", "precision": decimal[0], "scale": decimal[1]}
-        if decimal
-        else AVRO.get(column.duck_type)
-    )
-    if kind is None:
-        raise DeclarationError(f"{place}: {column.duck_type} has no Avro type; cast it, as to timestamptz or varchar")
-    return {"name": column.name, "type": ["null", kind] if nullable else kind}
 
 
 def _select(of: Stored, *where: str) -> str:

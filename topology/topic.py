@@ -55,6 +55,16 @@ class Topic:
     format: Format = "avro"
 
     @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns that the record key is made of."""
+        return (self.key,)
+
+    @property
+    def depth(self) -> int:
+        """How many steps of ours it is away from topics that others fill."""
+        return 0
+
+    @property
     def pipeline_name(self) -> str:
         """Name of the worker group that reads this topic."""
         return self.pipeline or self.name

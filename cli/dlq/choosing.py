@@ -110,8 +110,8 @@ def _no_replay(letter: Letter) -> str | None:
         return "a line of a file, which never reached its topic; correct the file and run `headrace ingest`"
     if letter.made == "derived":
         return (
-            f"derived topics take no corrections; send the corrected record to {letter.topic}, and `headrace dlq drop`"
-            " this one"
+            "derived topics take no corrections (of a final row, correct what its table reads); send the corrected"
+            f" record to {letter.topic}, and `headrace dlq drop` this one"
         )
     if letter.made == "archive":
         return "an archive holds the log as it is; `headrace dlq drop` marks it as seen"

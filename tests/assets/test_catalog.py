@@ -32,6 +32,10 @@ FINAL = """from topology import Final
 hourly = Aggregate("hourly", orders, by=["customerId"], measures={{"n": "count(*)"}}, window=Tumbling("1 hour"),
     emit=Final("{topic}"))
 """
+ALERT = """from topology import Alert
+alert = Alert("alert", source=hourly, when="n > 5", columns={"customerId": "customerId", "windowEnd": "windowEnd"})
+"""
+LETTERS = FINAL.replace('"{topic}"', '"f", dead_letters="failed-f"')
 
 Package = Callable[..., str]
 
@@ -187,6 +191,31 @@ def test_a_topic_may_be_used_in_another_file_than_its_own(package: Package) -> N
             DATED + FINAL.format(topic="f") + TABLE.replace('"totals"', '"hourly_final"'),
             'its final rows are shown as the view "hourly_final", and hourly_final is declared',
         ),
+        (DATED + FINAL.format(topic="f") + ALERT, "mine/shop.py: alert: its source f has no dead_letters"),
+        (
+            DATED + TABLE.replace("totals =", "hourly =") + ALERT,
+            "mine/shop.py:8: totals emits no final rows; declare a topic for them in the table, as in emit=",
+        ),
+        (
+            DATED + LETTERS.format() + "one, hourly = [hourly], None\n" + ALERT.replace("hourly", "one[0]"),
+            'mine/shop.py: alert: its table "hourly" is not declared by a name of its own at the top of a file',
+        ),
+        (
+            DATED + FINAL.format(topic="f") + TABLE.replace("orders, by", "hourly.final, by"),
+            "mine/shop.py: totals: neither table hourly nor its final rows are a topic for it; declare a Derived of",
+        ),
+        (
+            DATED + FINAL.format(topic="f") + TABLE.replace("orders, by", "hourly, by"),
+            "mine/shop.py: totals: neither table hourly nor its final rows are a topic for it; declare a Derived of",
+        ),
+        (
+            DATED + FINAL.format(topic="f") + 'files = FileSource("files", hourly.final, "*.csv", "csv")\n',
+            "files: neither table hourly nor its final rows are a topic for it; ingest into a Topic",
+        ),
+        (
+            DATED + LETTERS.format() + FINAL.replace("hourly", "daily").format(topic="failed-f"),
+            '"failed-f" is, or is too much like, the dead-letter topic of f',
+        ),
     ],
 )
 def test_a_wrong_declaration_names_its_file(package: Package, text: str, says: str) -> None:
@@ -213,3 +242,11 @@ def test_loading_the_catalog_imports_no_heavy_library() -> None:
     code = f"import sys\nfrom assets import catalog\ncatalog.load()\nprint([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_wrong_table_is_named_and_not_the_alert_on_its_rows(package: Package) -> None:
+    tables = DATED + LETTERS.format().replace("count(*)", "sum(quantty)")
+    alerts = ALERT.replace("\nalert", "\nfrom {package}.b_tables import hourly\nalert")
+    assert "b_tables.py: hourly.measures.n: column" in refused(
+        package(a_alerts=alerts.replace("{package}", "declared_" + Path.cwd().name.replace("-", "_")), b_tables=tables)
+    )

@@ -241,6 +241,7 @@ class Rig:
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 20,
             }
         )
 

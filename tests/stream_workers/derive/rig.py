@@ -102,7 +102,7 @@ class DerivedRig(Rig):
         found: list[Message] = []
         ended: set[int] = set()
         while len(ended) < len(partitions):
-            for message in consumer.consume(10_000, 1.0):
+            for message in consumer.consume(10_000, 0.1):
                 if message.error() is not None:
                     ended.add(message.partition() or 0)
                 else:
