@@ -16,7 +16,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from headrace.errors import LedgerBehindKafka, OffsetError, TopicRecreated
+from confluent_kafka import KafkaException
+
+from headrace.errors import LedgerBehindKafka, OffsetError, ServiceUnavailable, TopicRecreated
 from headrace.settings import Settings
 from headrace.transactions import TransactionalProducer
 from ledger import Connection, closings, outbox, outboxes
@@ -122,8 +124,7 @@ class Publisher(ABC):
         try:
             self._hit(EmitStep.BEGUN)
             for row in rows:
-                headers = [(name, value.encode("utf-8", "replace")) for name, value in row.headers]
-                producer.produce(self._box.topic, row.key, row.payload, headers)
+                self._produce(row)
             self._hit(EmitStep.PRODUCED)
             producer.commit_offset(rows[-1].seq, self._mine.dump())
             self._hit(EmitStep.POSITIONED)
@@ -136,6 +137,16 @@ class Publisher(ABC):
         self._mirror(db, self.at)
         self._hit(EmitStep.MIRRORED)
         return len(rows)
+
+    def _produce(self, row: outbox.Unsent) -> None:
+        headers = [(name, value.encode("utf-8", "replace")) for name, value in row.headers]
+        try:
+            self._producer.produce(self._box.topic, row.key, row.payload, headers)
+        except KafkaException as error:  # fenced meanwhile, of which this call only says that it is fatal
+            raise ServiceUnavailable(
+                f"{self._box.where}: Kafka did not take record {row.seq} ({error.args[0].str()}); nothing is lost:"
+                f" {_SAYS}"
+            ) from error
 
     def _announce(self, at: int) -> None:
         self._producer.begin()

@@ -179,8 +179,8 @@ class Sender:
         sending.pause = min(_BACKOFF_SECONDS[1], max(_BACKOFF_SECONDS[0], 2 * sending.pause))
         pause = _BLOCKED_SECONDS if isinstance(error, Terminal) else sending.pause
         sending.until = self._clock.monotonic() + pause
-        if isinstance(error, Fenced):
-            log.info("%s", error)
+        if isinstance(error, Fenced) or self._sending.get(sending.box.claim.shard) is not sending:
+            log.info("%s", error)  # or opened anew by the loop meanwhile, which fences this one
             return
         says = str(error) or type(error).__name__
         known = isinstance(error, HeadraceError)
