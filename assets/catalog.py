@@ -100,6 +100,7 @@ def load(package: str = "assets") -> Catalog:
     archives = {name: item for name, item in readable.items() if isinstance(item, Archive)}
     views = {name: item for name, item in readable.items() if isinstance(item, View)}
     joins = {name: item for name, item in readable.items() if isinstance(item, Join)}
+    _check_letters(topics, places)
     paths: dict[str, str] = {}
     for source in sources.values():
         _check_topic(source.name, source.topic, topics, places[id(source)], "ingest into a Topic")
@@ -227,6 +228,18 @@ def _what(item: object, otherwise: str) -> str:
 def _alike(name: str) -> str:
     """What names have in common that Kafka's metrics or Dagster's names cannot tell apart."""
     return re.sub(r"[.-]", "_", name).lower()
+
+
+def _check_letters(topics: Mapping[str, Topic], places: Mapping[int, str]) -> None:
+    """A topic of dead letters is no declared one: its worker would read what it has refused."""
+    declared = {_alike(topic.name): topic for topic in topics.values()}
+    for topic in topics.values():
+        other = declared.get(_alike(topic.dead_letters)) if topic.dead_letters else None
+        if other is not None:
+            raise DeclarationError(
+                f'{places[id(topic)]}: {topic.name}.dead_letters: "{topic.dead_letters}" is, or is too much like, topic'
+                f" {other.name} of {places[id(other)]}; rename it"
+            )
 
 
 def _check_topic(

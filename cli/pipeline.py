@@ -71,8 +71,8 @@ def rebuild(name: str, yes: bool, as_json: bool) -> None:
 def accept(name: str, as_json: bool) -> None:
     """Go on from the ledger's positions: Postgres was restored, or Kafka forgot how far derived topics were made.
 
-    Rows and positions are of one transaction, so nothing is counted twice or left out. Records of final rows may go to
-    their topic a second time.
+    Rows and positions are of one transaction, so nothing is counted twice or left out. Final rows and dead letters may
+    go to their topics a second time.
 
     \b
     Examples:

@@ -51,7 +51,7 @@ class Report:
 
 
 def provision(settings: Settings, topics: Sequence[Topic]) -> Report:
-    """Register each topic's schema, then make the topics that are missing, with the dead-letter topics of derived ones.
+    """Register each topic's schema, then make the topics that are missing, with their dead-letter topics.
 
     Schemas come first and must be able to read what is in the topic (BACKWARD): `SchemaIncompatible` before anything
     is produced. Differences in partitions or retention are reported as drift; nothing that exists is altered.
@@ -64,9 +64,10 @@ def provision(settings: Settings, topics: Sequence[Topic]) -> Report:
     try:
         present = set(admin.list_topics(timeout=_SECONDS).topics)
         created = {topic.name for topic in topics if topic.name not in present and _make(admin, topic)}
-        for source in {topic.source.name: topic.source for topic in topics if isinstance(topic, Derived)}.values():
-            if source.dead_letters and source.dead_letters not in present:
-                _create(admin, source.dead_letters, source.partitions, _config(None))
+        sources = [topic.source for topic in topics if isinstance(topic, Derived)]
+        for name, partitions in {t.dead_letters: t.partitions for t in (*sources, *topics) if t.dead_letters}.items():
+            if name not in present:
+                _create(admin, name, partitions, _config(None))
         drift = _drift(admin, [topic for topic in topics if topic.name not in created])
     except KafkaException as error:
         raise explain(error, "Kafka did not provide the topics") from error

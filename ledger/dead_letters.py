@@ -44,3 +44,9 @@ def record(db: Connection, letters: Sequence[DeadLetter]) -> None:
     columns["headers"] = [json.dumps(letter.headers).replace("\\u0000", "\\ufffd") for letter in letters]
     columns["detail"] = [letter.detail.replace("\0", "\N{REPLACEMENT CHARACTER}") for letter in letters]
     db.execute(sql("dead_letter_records"), columns)
+
+
+def new(db: Connection, pipeline: str, topic: str, partition: int, offsets: Sequence[int]) -> set[int]:
+    """Of these offsets those that no table of the pipeline has as dead letters yet; before `record`."""
+    given = {"pipeline": pipeline, "topic": topic, "partition": partition, "offset": list(offsets)}
+    return {int(row[0]) for row in db.execute(sql("dead_letter_new"), given)}

@@ -48,7 +48,8 @@ def drop(db: Connection, pipeline: str) -> list[str]:
             db.execute("delete from ledger.shards where table_version = %s", (version,))
             # Its closer too: what is in the outbox after that, nobody can add to any more.
             db.execute("delete from ledger.closings where table_version = %s", (version,))
-            for table in ("batch_index", "dead_letters", "outbox"):
+            db.execute("delete from ledger.outbox where writer = %s", (version,))
+            for table in ("batch_index", "dead_letters"):
                 db.execute(
                     quoting.SQL("delete from ledger.{} where table_version = %s").format(quoting.Identifier(table)),
                     (version,),
@@ -67,6 +68,8 @@ def drop(db: Connection, pipeline: str) -> list[str]:
             for (name_of_part,) in made:
                 db.execute(quoting.SQL("drop table if exists {}").format(quoting.Identifier(schema, name_of_part)))
             db.execute("delete from ledger.table_versions where table_version = %s", (version,))
+        db.execute("delete from ledger.outboxes where pipeline = %s", (pipeline,))
+        db.execute("delete from ledger.outbox where writer = %s", (pipeline,))
         db.execute(
             "delete from ledger.dead_letter_records r"
             " where not exists (select from ledger.dead_letters d where d.record_id = r.record_id)"

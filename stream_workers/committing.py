@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from headrace.failpoint import Failpoints
-from ledger import Connection, dead_letters, skipped, transaction
+from ledger import Connection, dead_letters, outboxes, skipped, transaction
 from ledger.dead_letters import DeadLetter
 from stream_workers import dedup
 from stream_workers.batch import Batch
+from stream_workers.emit.letters import send
+from stream_workers.emit.steps import LetterStep
 from stream_workers.lookups import vector_of
 from stream_workers.opening import ShardState, TableState
 from stream_workers.routing import Routed, refused_by_postgres
@@ -34,21 +36,29 @@ def commit(
 ) -> dict[str, TableState]:
     """Write one batch in one transaction; returns the table states to adopt.
 
-    Raises `Fenced` (another worker owns the shard), `Poison` (Postgres refuses a row), or psycopg errors after which
-    it is not known whether the transaction committed.
+    Raises `Fenced` (another worker owns the shard), `Poison` (Postgres refuses a row), `OutboxFull` (its dead letters
+    have to wait), or psycopg errors after which it is not known whether the transaction committed.
     """
     adopted: dict[str, TableState] = {}
+    refused = letters(batch, routed)
+    box = state.outbox if refused else None
+    seq = state.outbox_seq
     with db.transaction():
         failpoints.hit(Step.BEGUN)
         moves = {version: move_of(batch, state.tables[version], found) for version, found in sorted(routed.items())}
         for move in moves.values():
             transaction.advance(db, move)
+        if box is not None:
+            seq = outboxes.lock(db, box.claim)
         failpoints.hit(Step.ADVANCED)
         days = {v: merge(db, failpoints, programs[v], batch.shard, found) for v, found in sorted(routed.items())}
         for version, move in moves.items():
             _remember(db, programs[version], move, routed[version].fresh)
         failpoints.hit(Step.MERGED)
-        dead_letters.record(db, letters(batch, routed))
+        if box is not None:
+            seq = send(db, box.claim, box.topic, seq, batch, routed)
+            failpoints.hit(LetterStep.NUMBERED)
+        dead_letters.record(db, refused)
         failpoints.hit(Step.DEAD_LETTERED)
         for version, move in moves.items():
             table = state.tables[version]
@@ -63,6 +73,7 @@ def commit(
             )
         failpoints.hit(Step.INDEXED)
     failpoints.hit(Step.COMMITTED)
+    state.outbox_seq = seq
     return adopted
 
 

@@ -36,6 +36,7 @@ from stream_workers.claims import Claims
 from stream_workers.committing import commit
 from stream_workers.correcting import correct
 from stream_workers.dedup import look_up
+from stream_workers.emit.sender import Sender
 from stream_workers.heartbeat import End
 from stream_workers.leveling import Leveling
 from stream_workers.log import LogAdmin
@@ -70,7 +71,7 @@ class Waiting:
 
 
 class Loop:
-    """One worker's loop over its shards. Runs in the thread that calls `run`."""
+    """One worker's loop over its shards. Runs in the thread that calls `run`. sender: where dead letters are sent."""
 
     def __init__(
         self,
@@ -82,9 +83,11 @@ class Loop:
         kafka: LogAdmin,
         prefetch: Prefetch,
         meter: Meter,
+        sender: Sender | None = None,
     ) -> None:
         self.program, self.settings, self.worker, self.clock = program, settings, worker, clock
         self.failpoints, self.kafka, self.prefetch, self.meter = failpoints, kafka, prefetch, meter
+        self.sender = sender
         self.stopping = threading.Event()
         self.last_error: str | None = None
         self._programs = {table.version_id: table for table in program.tables}
@@ -174,6 +177,8 @@ class Loop:
             return
         state.tables.update(adopted)
         self.failpoints.hit(Step.ADOPTED)
+        if self.sender is not None:
+            self.sender.due(state.shard, state.outbox_seq)
 
     def _commit(
         self, db: Connection, batch: Batch, state: ShardState, routed: Mapping[str, Routed]
@@ -194,6 +199,7 @@ class Loop:
         self._tend_at = now + _TEND_SECONDS
         for shard in claims.tick(db):
             self._drop(shard)
+            self._leave(shard)
             self._waiting.pop(shard, None)
         current = shards.epochs(db, list(self._programs)) if self._owned else {}
         for shard, owned in list(self._owned.items()):
@@ -204,9 +210,14 @@ class Loop:
             if shard in self._owned:
                 self._trouble(db, shard, problem)
         for shard in sorted(claims.held - self._owned.keys()):
-            if shard not in self._waiting or self._waiting[shard].until <= now:
+            if self._ready(shard, now):
                 self._open(db, shard)
         self._correct(db, claims)
+
+    def _ready(self, shard: int, now: float) -> bool:
+        """Whether a shard may be opened now: its pause is over, and Kafka has taken most of what it sent."""
+        waiting = self._waiting.get(shard)
+        return waiting is None or (waiting.until <= now and not (self.sender and self.sender.full(shard)))
 
     def _correct(self, db: Connection, claims: Claims) -> None:
         """Decide corrections that are due, between two batches; at the next turn again when there are more."""
@@ -227,6 +238,8 @@ class Loop:
             register(db, self.program)  # a rebuild has dropped what the start of the process made
             state, topic_id = self._claim(db, shard)
             self.failpoints.hit(Step.CLAIMED)
+            if self.sender is not None and state.outbox is not None:
+                self.sender.open(db, state.outbox)
             where = (self.settings, self.program.name, shard, state.topic, shard)
             owned = Owned(
                 state, topic_id, readers(state, lambda offset, epoch: Source(*where, offset, epoch, state.born))
@@ -262,7 +275,8 @@ class Loop:
         gc.collect()  # tracebacks hold batches in cycles, and the collector is off
         known = isinstance(error, HeadraceError)
         log.error("%s", fields(shard=shard, error=self.last_error), exc_info=None if known else error)
-        shards.note(db, sorted(self._programs), shard, self.last_error)
+        if not isinstance(error, Fenced):  # the shard is another's, and with it the note
+            shards.note(db, sorted(self._programs), shard, self.last_error)
 
     def _drop(self, shard: int, *, ours: bool = True) -> None:
         owned = self._owned.pop(shard, None)
@@ -274,7 +288,13 @@ class Loop:
     def _lose(self, claims: Claims, shard: int) -> None:
         """The shard has another epoch by now: forget it; the lease, if it is still ours, runs out."""
         self._drop(shard, ours=False)
+        self._leave(shard)
         claims.forget(shard)
+
+    def _leave(self, shard: int) -> None:
+        """Send nothing more of a shard; while it only has trouble, what is in its outbox goes on to Kafka."""
+        if self.sender is not None:
+            self.sender.drop(shard)
 
     def drop_all(self) -> None:
         """Throw all memory away: the connection to Postgres was lost."""

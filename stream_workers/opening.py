@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from headrace.errors import LedgerBehindKafka, LogTruncated, PartitionsChanged, RetentionPassed, TopicRecreated
-from ledger import Connection, shards
+from ledger import Connection, outboxes, shards
 from stream_workers.log import LogAdmin, LogState
 from stream_workers.source import group_id
 from topology.program import PipelineProgram
@@ -30,14 +30,27 @@ class TableState:
     correction_seq: int = 0
 
 
+@dataclass(frozen=True)
+class Outbox:
+    """The claimed outbox of a shard, and the topic to which its dead letters go."""
+
+    claim: outboxes.Claim
+    topic: str
+
+
 @dataclass
 class ShardState:
-    """A claimed shard: its tables by version id, and the topic they read. `born` names this build of the tables."""
+    """A claimed shard: its tables by version id, and the topic they read. `born` names this build of the tables.
+
+    outbox: where dead letters go to a topic; outbox_seq: number of the last one that is committed.
+    """
 
     shard: int
     topic: str
     born: str
     tables: dict[str, TableState] = field(default_factory=dict)
+    outbox: Outbox | None = field(default=None, kw_only=True)
+    outbox_seq: int = field(default=0, kw_only=True)
 
     @property
     def next_offset(self) -> int:
@@ -62,7 +75,7 @@ def open_shard(
     Raises an `OffsetError` when log and ledger disagree, and resets nothing.
     """
     topic = program.topic.name
-    claims = shards.claim(db, sorted(table.version_id for table in program.tables), shard, worker)
+    claims, box = _claim(db, program, shard, worker)
     log = kafka.describe(topic)  # after the claim: the old owner can no longer move a position beyond the end seen here
     if log.partitions != program.topic.partitions:
         raise PartitionsChanged(
@@ -74,7 +87,8 @@ def open_shard(
         for claim in claims:
             if topic not in claim.positions:
                 shards.start(db, claim, topic, shard, log.topic_id, log.low[shard])
-    state = ShardState(shard, topic, min(claim.born for claim in claims))
+    state = ShardState(shard, topic, min(claim.born for claim in claims), outbox=box)
+    state.outbox_seq = box.claim.outbox_seq if box else 0
     for claim in claims:
         position = claim.positions.get(topic)
         if position:
@@ -90,6 +104,18 @@ def open_shard(
         )
     _compare_hint(kafka, state, program.name)
     return state, log.topic_id
+
+
+def _claim(
+    db: Connection, program: PipelineProgram, shard: int, worker: str
+) -> tuple[list[shards.Claim], Outbox | None]:
+    """The tables' shard, and with it the outbox of a pipeline that has one."""
+    versions = sorted(table.version_id for table in program.tables)
+    if program.letters is None:
+        return shards.claim(db, versions, shard, worker), None
+    with db.transaction():
+        claims = shards.claim(db, versions, shard, worker)
+        return claims, Outbox(outboxes.claim(db, program.name, shard, worker), program.letters)
 
 
 def _compare_hint(kafka: LogAdmin, state: ShardState, pipeline: str) -> None:

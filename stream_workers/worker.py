@@ -28,6 +28,7 @@ from stream_workers.claims import Claims
 from stream_workers.decoding import decoding
 from stream_workers.derive.loop import DeriveLoop
 from stream_workers.emit.closer import Closer
+from stream_workers.emit.sender import Sender
 from stream_workers.heartbeat import Heartbeat
 from stream_workers.log import LogAdmin
 from stream_workers.loop import Loop
@@ -60,7 +61,7 @@ class Worker:
         if program.derives:
             self.loop: Loop = DeriveLoop(*parts, register=self._schema_id)
         else:
-            self.loop = ArchiveLoop(*parts) if program.archives else Loop(*parts)
+            self.loop = ArchiveLoop(*parts) if program.archives else Loop(*parts, sender=self._sender(kafka))
         self.watch = Watch(kafka, program, settings.check_seconds, self.loop.positions)
         self.heartbeat = Heartbeat(
             settings.need_postgres(),
@@ -112,6 +113,11 @@ class Worker:
         self.state = "stopped"
         workers.beat(db, self.describe())
 
+    def _sender(self, kafka: LogAdmin) -> Sender | None:
+        if self.program.letters is None:
+            return None
+        return Sender(self.settings, kafka, self.clock, self.failpoints.hit, self.holder)
+
     def _schema_id(self, topic: Topic) -> int:
         return self.registry.register(subject_of(topic.name), topic.shape) if topic.format == "avro" else 0
 
@@ -127,8 +133,9 @@ class Worker:
 
     def close(self) -> None:
         """End the threads."""
-        for part in (self.closer, self.heartbeat, self.watch, self.loop.prefetch):
-            part.close()
+        for part in (self.closer, self.loop.sender, self.heartbeat, self.watch, self.loop.prefetch):
+            if part is not None:
+                part.close()
 
     def stop(self, signum: int, frame: FrameType | None) -> None:
         """SIGTERM: finish the batch, commit, give the shards back."""

@@ -108,6 +108,16 @@ MUTANTS = (
         f"{_WORKERS}/emit/test_final.py::test_kafkas_offset_is_the_truth",
     ),
     Mutant(
+        "gap-in-the-outbox",
+        (("stream_workers/emit/letters.py", "box.shard, topic, seq, records)", "box.shard, topic, seq + 1, records)"),),
+        f"{_WORKERS}/emit/test_letters.py::test_a_zombie_publishes_nothing_more",
+    ),
+    Mutant(
+        "letter-sent-for-each-table",
+        (("stream_workers/emit/letters.py", "if offset in fresh:", "if fresh or True:"),),
+        f"{_WORKERS}/emit/test_letters.py::test_killed_at_any_step_and_joined_by_a_table_that_comes_later",
+    ),
+    Mutant(
         "archive-cut-changed",
         (("stream_workers/archive/opening.py", "Held(table, begun.get(version))", "Held(table)"),),
         "tests/operators/test_archive.py::test_each_record_is_in_one_file_whatever_crashes",

@@ -287,6 +287,11 @@ class PipelineProgram:
         return any(table.archive for table in self.tables)
 
     @property
+    def letters(self) -> str | None:
+        """The topic to which dead letters of tables are sent; derived topics send theirs themselves, lakes none."""
+        return None if self.derives or self.archives else self.topic.dead_letters
+
+    @property
     def holds_micros(self) -> int:
         """For how long its workers may hold records back before they commit them, in microseconds."""
         return max((micros(table.archive.roll_after) for table in self.tables if table.archive), default=0)

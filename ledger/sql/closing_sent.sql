@@ -8,7 +8,7 @@ with mine as (
 ), gone as (
     delete from ledger.outbox o
      using mine
-     where o.table_version = %(table_version)s
+     where o.writer = %(table_version)s
        and o.shard = %(shard)s
        and o.seq <= mine.published_seq
 )

@@ -1,6 +1,6 @@
-select seq, key, payload
+select seq, key, payload, headers
   from ledger.outbox
- where table_version = %(table_version)s
+ where writer = %(writer)s
    and shard = %(shard)s
    and seq > %(after)s
  order by seq

@@ -7,4 +7,4 @@ update ledger.shards
        claimed_at = clock_timestamp()
  where table_version = %(table_version)s
    and shard = %(shard)s
-returning epoch, outbox_seq, published_seq
+returning epoch

@@ -28,21 +28,25 @@ from stream_workers.derive.opening import DerivedShard, derived_of, positions_of
 from stream_workers.derive.producer import ShardProducer, TooLarge
 from stream_workers.derive.steps import DeriveStep
 from stream_workers.opening import TableState
+from stream_workers.refused import refused
 from stream_workers.routing import Poison, Routed
 from topology.derived_compile import KEY, TIMESTAMP
 from topology.program import TableProgram
 
-PAYLOAD_BYTES = 900_000  # of a dead letter; Kafka takes 1,000,000 with key and headers
-_DETAIL = 1_000
-
 
 class Committing:
-    """Commits batches of one pipeline. failed: the dead-letter topic. schema_ids: of its topics, by version id."""
+    """Commits batches of `pipeline`. failed: the dead-letter topic. schema_ids: of its topics, by version id."""
 
     def __init__(
-        self, programs: Mapping[str, TableProgram], failed: str, schema_ids: Mapping[str, int], failpoints: Failpoints
+        self,
+        pipeline: str,
+        programs: Mapping[str, TableProgram],
+        failed: str,
+        schema_ids: Mapping[str, int],
+        failpoints: Failpoints,
     ) -> None:
-        self._programs, self._failed, self._schema_ids, self._hit = programs, failed, schema_ids, failpoints.hit
+        self._pipeline, self._programs, self._failed = pipeline, programs, failed
+        self._schema_ids, self._hit = schema_ids, failpoints.hit
         self._encoders = {version: encoder(derived_of(table).format) for version, table in programs.items()}
 
     def commit(
@@ -102,13 +106,9 @@ class Committing:
         )
         for (index, reason, detail), same in groupby(found, key=lambda letter: letter[:3]):
             versions = ",".join(letter[3] for letter in same)
-            envelope, payload = batch.envelope(index), batch.payloads[index]
-            headers = _headers(batch, index, reason, detail, versions)
-            headers += [(name, value.encode()) for name, value in envelope.headers.items()]
-            if payload is not None and len(payload) > PAYLOAD_BYTES:
-                headers.append(("headrace-payload-bytes", b"%d" % len(payload)))
-                payload = None
-            producer.produce(self._failed, envelope.key, payload, headers)
+            letter = refused(batch, index, self._pipeline, reason, detail, versions)
+            headers = [(name, value.encode("utf-8", "replace")) for name, value in letter.headers]
+            producer.produce(self._failed, letter.key, letter.payload, headers)
 
     def _mirror(
         self, db: Connection, batch: Batch, state: DerivedShard, routed: Mapping[str, Routed], behind: Set[str]
@@ -159,19 +159,6 @@ def _identified(rows: pa.Table, column: str, prefix: str) -> pa.Table:
 def _is_new(batch: Batch, state: DerivedShard, version: str) -> bool:
     """Whether the batch lies beyond what Kafka has; `DerivedShard.edges` lets no batch lie on both sides."""
     return batch.from_offset >= state.made[version].next_offset
-
-
-def _headers(batch: Batch, index: int, reason: str, detail: str, versions: str) -> list[Header]:
-    """Why, for whom, and where the record stands."""
-    return [
-        ("headrace-reason", reason.encode()),
-        ("headrace-detail", detail[:_DETAIL].encode("utf-8", "replace")),
-        ("headrace-for", versions.encode()),
-        ("headrace-topic", batch.topic.encode()),
-        ("headrace-partition", b"%d" % batch.partition),
-        ("headrace-offset", b"%d" % int(batch.offsets[index])),
-        ("headrace-timestamp", b"%d" % int(batch.timestamps[index])),
-    ]
 
 
 def marker_headers(event_time: int, name: str) -> list[Header]:

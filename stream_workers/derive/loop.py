@@ -53,7 +53,7 @@ class DeriveLoop(Loop):
             ids = {version: self._register(derived_of(table)) for version, table in self._programs.items()}
             failed = self.program.topic.dead_letters
             assert failed is not None  # the catalog refuses a source without it
-            self._committing = Committing(self._programs, failed, ids, self.failpoints)
+            self._committing = Committing(self.program.name, self._programs, failed, ids, self.failpoints)
         groups = [group_of(table.name) for table in self.program.tables]
         found = open_derived(
             db,

@@ -24,8 +24,9 @@ from headrace.logging import fields
 from headrace.settings import Settings
 from ledger import Connection, closings, connect, leases
 from ledger.connection import WORKER_SESSION
+from ledger.outbox import UNPUBLISHED
 from stream_workers.emit.closing import close, final_of
-from stream_workers.emit.publishing import Publisher
+from stream_workers.emit.finals import FinalPublisher
 from stream_workers.emit.steps import EmitStep
 from stream_workers.heartbeat import Heartbeat
 from stream_workers.log import LogAdmin
@@ -34,7 +35,6 @@ from topology.topic import Topic
 
 log = logging.getLogger(__name__)
 
-UNPUBLISHED = 100_000  # records; while so many wait for Kafka nothing is closed, and state waits in its own tables
 _TICK_SECONDS = 0.5
 _BLOCKED_SECONDS = 5.0  # a table that needs a person is looked at again this often
 _BACKOFF_SECONDS = (0.2, 5.0)
@@ -49,7 +49,7 @@ class _Ours:
 
     epoch: int
     schema_id: int
-    publisher: Publisher
+    publisher: FinalPublisher
 
 
 @dataclass
@@ -151,7 +151,7 @@ class Closer:
         schema_id = self.register(final_of(table).topic)
         claim = closings.claim(db, version, self.holder)
         self.failpoints.hit(EmitStep.CLAIMED)
-        publisher = Publisher(self.settings, self.kafka, self.program.name, table, claim, self.failpoints.hit)
+        publisher = FinalPublisher(self.settings, self.kafka, self.program.name, table, claim, self.failpoints.hit)
         try:
             publisher.open(db, self.clock.monotonic())
         except BaseException:

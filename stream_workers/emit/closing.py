@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from ledger import Connection, closings, outbox
 from ledger.closings import Input
-from ledger.outbox import CLOSER
+from ledger.outbox import CLOSER, Record
 from schemas.codec import Encoder
 from stream_workers.emit.steps import EmitStep
 from topology.program import FinalProgram, TableProgram
@@ -108,14 +108,14 @@ def _send(db: Connection, final: FinalProgram, version: str, seq: int, schema_id
     return seq
 
 
-def encoded(final: FinalProgram, schema_id: int, rows: Sequence[tuple[Any, ...]]) -> list[tuple[bytes, bytes]]:
-    """Key and value of each record; rows: record key, columns, revision."""
+def encoded(final: FinalProgram, schema_id: int, rows: Sequence[tuple[Any, ...]]) -> list[Record]:
+    """The records; rows: record key, columns, revision."""
     shape = final.topic.shape
     keys, *columns = zip(*rows, strict=True)
     arrays = [_array(values, field.arrow) for values, field in zip(columns, shape.fields, strict=True)]
     frame = pa.RecordBatch.from_arrays(arrays, schema=shape.arrow)
     values = Encoder().encode(shape, schema_id, frame).to_pylist()
-    return [(str(key).encode(), value) for key, value in zip(keys, values, strict=True)]
+    return [Record(str(key).encode(), value) for key, value in zip(keys, values, strict=True)]
 
 
 def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

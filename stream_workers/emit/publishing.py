@@ -12,28 +12,45 @@ from __future__ import annotations
 
 import json
 import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from headrace.errors import LedgerBehindKafka, OffsetError, PartitionsChanged, TopicRecreated
+from confluent_kafka import KafkaException
+
+from headrace.errors import LedgerBehindKafka, OffsetError, ServiceUnavailable, TopicRecreated
 from headrace.settings import Settings
 from headrace.transactions import TransactionalProducer
-from ledger import Connection, closings, outbox
-from ledger.closings import Claim
+from ledger import Connection, closings, outbox, outboxes
 from ledger.outbox import CLOSER
-from stream_workers.emit.closing import Hit, final_of
 from stream_workers.emit.steps import EmitStep
-from stream_workers.log import LogAdmin
-from topology.program import TableProgram
+from stream_workers.log import LogState
 
 _log = logging.getLogger("stream_workers.kafka")
 _AT_ONCE = 5_000  # records of one Kafka transaction
 _AGAIN_SECONDS = 12 * 3600.0  # Kafka forgets the offset of a group after a week without a commit (rule B7)
 _SAYS = "the worker opens the outbox anew; `headrace status` shows it"
 
+Hit = Callable[[EmitStep], None]
+Claim = closings.Claim | outboxes.Claim
 
-def group_of(topic: str) -> str:
-    """The group whose offset in partition 0 of the topic is the number of the last record published."""
-    return f"headrace.final.{topic}"
+
+@dataclass(frozen=True)
+class Outbox:
+    """The outbox of one writer, and where it goes.
+
+    writer, shard: its key in the ledger. group: whose offset in partition 0 of the topic is the number of the last
+    record published. where, records: what errors call it and what it holds.
+    """
+
+    pipeline: str
+    writer: str
+    shard: int
+    topic: str
+    group: str
+    transactional_id: str
+    where: str
+    records: str
 
 
 @dataclass(frozen=True)
@@ -48,27 +65,25 @@ class Published:
         return json.dumps(asdict(self), separators=(",", ":"))
 
 
-class Publisher:
-    """Publishes the outbox of one closer. `at`: the number of the last record that Kafka has."""
+class Publisher(ABC):
+    """Publishes the outbox of one writer. `at`: the number of the last record that Kafka has."""
 
-    def __init__(
-        self, settings: Settings, kafka: LogAdmin, pipeline: str, table: TableProgram, claim: Claim, hit: Hit
-    ) -> None:
-        self._pipeline, self._table, self._claim, self._hit = pipeline, table, claim, hit
-        self._topic = final_of(table).topic
-        name = self._topic.name
-        log = kafka.describe(name)
-        if log.partitions != self._topic.partitions:
-            raise PartitionsChanged(
-                f"{name} has {log.partitions} partitions, {table.name} says {self._topic.partitions}; nothing was"
-                " published; keys stay in their partitions only while the number does not change"
-            )
+    def __init__(self, settings: Settings, box: Outbox, claim: Claim, log: LogState, hit: Hit) -> None:
+        self._box, self._hit = box, hit
         self._mine = Published(claim.born, log.topic_id)
         self._producer = TransactionalProducer(
-            settings, f"headrace-{pipeline}-final-{table.name}", group_of(name), (name, 0), again=_SAYS, logger=_log
+            settings, box.transactional_id, box.group, (box.topic, 0), again=_SAYS, logger=_log
         )
         self.at = claim.published_seq
         self._touched = 0.0
+
+    @abstractmethod
+    def _standing(self, db: Connection) -> Claim:
+        """The claim as the ledger has it now; raises `Fenced` when another has claimed since."""
+
+    @abstractmethod
+    def _mirror(self, db: Connection, seq: int) -> None:
+        """Note what Kafka has, and drop it from the outbox; raises `Fenced` likewise."""
 
     def close(self) -> None:
         """Leave; an open transaction is aborted by the next owner or by its timeout."""
@@ -78,27 +93,26 @@ class Publisher:
         """Take over; raises an `OffsetError` when Kafka and the ledger disagree, `Fenced` when another has claimed."""
         found = self._producer.take_over()
         self._hit(EmitStep.TAKEN_OVER)
-        with db.transaction():
-            closings.lock(db, self._claim.table_version, self._claim.epoch)
-        at = compare(found, self._claim, self._mine, self._where, self._pipeline)
+        at = compare(found, self._standing(db), self._mine, self._box)
         if at is None:
             at = 0
             self._announce(at)
         self._hit(EmitStep.ANNOUNCED)
         self.at, self._touched = at, now
-        closings.sent(db, self._claim.table_version, self._claim.epoch, at)
+        self._mirror(db, at)
 
     def publish(self, db: Connection, outbox_seq: int, now: float) -> int:
         """Publish what comes next in one Kafka transaction, then mirror it; the number of records."""
-        rows = outbox.unsent(db, self._claim.table_version, CLOSER, self.at, _AT_ONCE)
+        rows = outbox.unsent(db, self._box.writer, self._box.shard, self.at, _AT_ONCE) if outbox_seq > self.at else []
         wanted = range(self.at + 1, self.at + 1 + len(rows))
         missing = next((n for n, row in zip(wanted, rows, strict=True) if row.seq != n), None)
         if missing is None and not rows and outbox_seq > self.at:
             missing = self.at + 1
         if missing is not None:
             raise OffsetError(
-                f"{self._where}: record {missing} of the outbox is gone, of {outbox_seq}: rows were deleted by hand;"
-                f" nothing was published; to emit all final rows again run `headrace pipeline rebuild {self._pipeline}`"
+                f"{self._box.where}: record {missing} of the outbox is gone, of {outbox_seq}: rows were deleted by"
+                f" hand; nothing was published; to emit all {self._box.records} again run"
+                f" `headrace pipeline rebuild {self._box.pipeline}`"
             )
         if not rows:
             if now - self._touched > _AGAIN_SECONDS:
@@ -110,7 +124,7 @@ class Publisher:
         try:
             self._hit(EmitStep.BEGUN)
             for row in rows:
-                producer.produce(self._topic.name, row.key, row.payload, [])
+                self._produce(row)
             self._hit(EmitStep.PRODUCED)
             producer.commit_offset(rows[-1].seq, self._mine.dump())
             self._hit(EmitStep.POSITIONED)
@@ -120,13 +134,19 @@ class Publisher:
         producer.commit()
         self._hit(EmitStep.COMMITTED)
         self.at, self._touched = rows[-1].seq, now
-        closings.sent(db, self._claim.table_version, self._claim.epoch, self.at)
+        self._mirror(db, self.at)
         self._hit(EmitStep.MIRRORED)
         return len(rows)
 
-    @property
-    def _where(self) -> str:
-        return f"{self._table.name} to {self._topic.name}"
+    def _produce(self, row: outbox.Unsent) -> None:
+        headers = [(name, value.encode("utf-8", "replace")) for name, value in row.headers]
+        try:
+            self._producer.produce(self._box.topic, row.key, row.payload, headers)
+        except KafkaException as error:  # fenced meanwhile, of which this call only says that it is fatal
+            raise ServiceUnavailable(
+                f"{self._box.where}: Kafka did not take record {row.seq} ({error.args[0].str()}); nothing is lost:"
+                f" {_SAYS}"
+            ) from error
 
     def _announce(self, at: int) -> None:
         self._producer.begin()
@@ -134,12 +154,13 @@ class Publisher:
         self._producer.commit()
 
 
-def compare(found: tuple[int, str] | None, claim: Claim, mine: Published, where: str, pipeline: str) -> int | None:
+def compare(found: tuple[int, str] | None, claim: Claim, mine: Published, box: Outbox) -> int | None:
     """The number of the last record of this build that Kafka has; None when it has none and need not have.
 
     found: the group's offset and its metadata. Raises an `OffsetError` when Kafka and the ledger disagree.
     """
-    accept, rebuild = f"run `headrace pipeline accept {pipeline}`", f"run `headrace pipeline rebuild {pipeline}`"
+    where = box.where
+    accept, rebuild = (f"run `headrace pipeline {what} {box.pipeline}`" for what in ("accept", "rebuild"))
     published = _load(found[1], where, accept) if found else None
     if found is None or published is None or published.born != claim.born:
         if not claim.announced:
@@ -149,9 +170,10 @@ def compare(found: tuple[int, str] | None, claim: Claim, mine: Published, where:
             f" it forgets those of a group after seven days; nothing was published; to go on {accept}"
         )
     if published.topic_id != mine.topic_id:
+        onward = "" if box.shard == CLOSER else f" to go on with those to come {accept};"
         raise TopicRecreated(
-            f"{where}: the topic was deleted and created again; nothing was published; to emit all final rows again"
-            f" {rebuild}"
+            f"{where}: the topic was deleted and created again; nothing was published;{onward} to emit all"
+            f" {box.records} again {rebuild}"
         )
     at = found[0]
     if at > claim.outbox_seq:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from confluent_kafka import TopicPartition
 
 from headrace.settings import Settings
-from ledger import closings, connect
+from ledger import closings, connect, outboxes
+from stream_workers.emit import shard as shard_outbox
 from stream_workers.emit.closing import final_of
-from stream_workers.emit.publishing import Published, group_of
+from stream_workers.emit.finals import group_of
+from stream_workers.emit.publishing import Published
 from stream_workers.log import LogAdmin
 from stream_workers.remedy import set_offsets
 from topology.program import PipelineProgram
 
 
 def accept(program: PipelineProgram, settings: Settings) -> None:
-    """Let Kafka's groups stand where the ledger stands, for every table that emits.
+    """Let Kafka's groups stand where the ledger stands, for every table that emits and every shard with dead letters.
 
     Records that Kafka has and the ledger does not know of are sent again where their rows are emitted again.
     """
@@ -27,3 +29,8 @@ def accept(program: PipelineProgram, settings: Settings) -> None:
             topic = final_of(table).topic.name
             metadata = Published(found[1], kafka.describe(topic).topic_id).dump()
             set_offsets(settings, group_of(topic), [TopicPartition(topic, 0, found[0], metadata)])
+        if program.letters:
+            for shard, seq, born in outboxes.published(db, program.name):
+                metadata = Published(born, kafka.describe(program.letters).topic_id).dump()
+                group = shard_outbox.group_of(program.name, shard)
+                set_offsets(settings, group, [TopicPartition(program.letters, 0, seq, metadata)])

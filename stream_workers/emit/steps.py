@@ -1,4 +1,4 @@
-"""The steps of closing and publishing, named so that tests can stop or kill a worker between any two of them."""
+"""The steps of closing, sending and publishing, named so that tests can stop or kill a worker between any two."""
 
 from __future__ import annotations
 
@@ -21,3 +21,9 @@ class EmitStep(Enum):
     POSITIONED = "outbox_positioned"
     COMMITTED = "outbox_committed"
     MIRRORED = "outbox_mirrored"
+
+
+class LetterStep(Enum):
+    """Where a batch has put dead letters into the outbox; from there they go through the `outbox` steps above."""
+
+    NUMBERED = "letters_numbered"

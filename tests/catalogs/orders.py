@@ -1,7 +1,7 @@
 """The orders system over a topic of the test's own: `TEST_TOPIC`, `TEST_PARTITIONS` in the environment.
 
-`TEST_ANY_AMOUNT` leaves out the condition that keeps amounts positive, so that a fault reaches the tables. `TEST_JSON`
-makes it a topic of JSON objects.
+`TEST_DEAD_LETTERS` names a dead-letter topic. `TEST_ANY_AMOUNT` leaves out the condition that keeps amounts positive,
+so that a fault reaches the tables. `TEST_JSON` makes it a topic of JSON objects.
 """
 
 import os
@@ -15,6 +15,7 @@ orders = Topic(
     event_time=EventTime("orderTimestamp", "iso8601"),
     partitions=int(os.environ.get("TEST_PARTITIONS", "4")),
     pipeline="orders",
+    dead_letters=os.environ.get("TEST_DEAD_LETTERS"),
     require={} if os.environ.get("TEST_ANY_AMOUNT") else {"positive_amount": "orderAmount > 0"},
     not_before="2026-01-01",
     format="json" if os.environ.get("TEST_JSON") else "avro",

@@ -137,7 +137,7 @@ class DerivedBench(Bench):
     def advance(self, partition: int, to_offset: int, crash: Any = None) -> None:
         state = self._state(partition)
         assert isinstance(state, DerivedShard)
-        committing = Committing(self._programs, "failed", dict.fromkeys(self._programs, 7), _Crashing(crash))
+        committing = Committing("shop", self._programs, "failed", dict.fromkeys(self._programs, 7), _Crashing(crash))
         start = state.next_offset
         try:
             while start < to_offset:

@@ -192,7 +192,7 @@ class DerivedRig(Rig):
     def verify_letters(self, refused: int, too_much: int) -> None:
         """Each refused record is in the dead-letter topic once per reason, and in the ledger once per topic."""
         letters = self.log(f"{self.topic}-failed")
-        heads = [_texts(letter) for letter in letters]
+        heads = [texts(letter) for letter in letters]
         coordinates = [(h["headrace-partition"], h["headrace-offset"], h["headrace-reason"]) for h in heads]
         assert len(set(coordinates)) * self.times == len(coordinates) == (refused + too_much) * self.times
         assert all(h["headrace-topic"] == self.topic for h in heads)
@@ -218,7 +218,8 @@ def stop(worker: subprocess.Popen[bytes]) -> int:
     return worker.wait(30)
 
 
-def _texts(message: Message) -> dict[str, str]:
+def texts(message: Message) -> dict[str, str]:
+    """Headers as texts."""
     pairs = dict(message.headers() or [])
     return {name: value if isinstance(value, str) else (value or b"").decode() for name, value in pairs.items()}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Services
+from tests.stream_workers.emit.letters_rig import LettersRig
 from tests.stream_workers.emit.rig import FinalRig
 
 
@@ -13,6 +14,17 @@ from tests.stream_workers.emit.rig import FinalRig
 def final(stack: Services, database: str, topic_name: str, tmp_path: Path) -> Iterator[FinalRig]:
     """A pipeline of its own, provisioned."""
     rig = FinalRig(stack, database, f"{topic_name}-orders", tmp_path, partitions=2)
+    try:
+        rig.command("provision")
+        yield rig
+    finally:
+        rig.close()
+
+
+@pytest.fixture
+def letters(stack: Services, database: str, topic_name: str, tmp_path: Path) -> Iterator[LettersRig]:
+    """A pipeline of its own, provisioned."""
+    rig = LettersRig(stack, database, f"{topic_name}-orders", tmp_path, partitions=2)
     try:
         rig.command("provision")
         yield rig

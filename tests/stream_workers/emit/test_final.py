@@ -13,7 +13,7 @@ import pytest
 
 from headrace.errors import OffsetError
 from ledger.closings import Claim
-from stream_workers.emit.publishing import Published, compare
+from stream_workers.emit.publishing import Outbox, Published, compare
 from stream_workers.emit.steps import EmitStep
 from tests.stream_workers.derive.rig import stop
 from tests.stream_workers.emit.rig import FinalRig
@@ -94,18 +94,19 @@ def test_what_the_ledger_and_kafka_disagree_about_is_said_and_accepted(final: Fi
 
 
 _MINE = Published("today", "id")
+_BOX = Outbox("orders", "t@1", -1, "sales", "group", "id", "t to sales", "final rows")
 _CLAIM = Claim("t@1", 1, "today", outbox_seq=9, published_seq=5, announced=True)
 
 
 @pytest.mark.parametrize("at", [5, 7, 9])
 def test_kafkas_offset_is_the_truth(at: int) -> None:
-    assert compare((at, _MINE.dump()), _CLAIM, _MINE, "t", "orders") == at
+    assert compare((at, _MINE.dump()), _CLAIM, _MINE, _BOX) == at
 
 
 def test_a_build_begins_anew_whatever_an_earlier_one_published() -> None:
     fresh = replace(_CLAIM, outbox_seq=0, published_seq=0, announced=False)
     earlier = Published("yesterday", "another").dump()
-    assert [compare(found, fresh, _MINE, "t", "orders") for found in (None, (70, earlier))] == [None, None]
+    assert [compare(found, fresh, _MINE, _BOX) for found in (None, (70, earlier))] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -121,6 +122,6 @@ def test_a_build_begins_anew_whatever_an_earlier_one_published() -> None:
 )
 def test_nothing_is_reset(found: tuple[int, str] | None, says: str) -> None:
     with pytest.raises(OffsetError) as caught:
-        compare(found, _CLAIM, _MINE, "t to sales", "orders")
+        compare(found, _CLAIM, _MINE, _BOX)
     assert says in str(caught.value) and "nothing was published" in str(caught.value)
     assert "headrace pipeline" in str(caught.value)
