@@ -186,6 +186,10 @@ def test_a_topic_may_be_used_in_another_file_than_its_own(package: Package) -> N
             HEAD.replace('"iso8601")', '"iso8601"), dead_letters="Orders"') + TABLE,
             'orders.dead_letters: "Orders" is, or is too much like, topic orders of',
         ),
+        (
+            DATED + LETTERS.replace("failed-f", "Orders").format(),
+            'hourly.emit.dead_letters: "Orders" is, or is too much like, topic orders of',
+        ),
         (DATED + FINAL.format(topic="Orders"), 'hourly.emit.topic: "Orders" is, or is too much like, topic orders of'),
         (
             DATED + FINAL.format(topic="f") + FINAL.replace("hourly", "daily").format(topic="f"),
