@@ -11,7 +11,8 @@ with live as (
       from live l
       full join ledger.ends e using (pipeline, topic, partition)
 )
-select pipeline, topic, partition, next_offset, end_offset, greatest(0, end_offset - next_offset) as records,
+select pipeline, topic, partition, next_offset, end_offset,
+       case when end_offset is not null then greatest(0, end_offset - next_offset) end as records,  -- greatest() skips nulls
        case when end_offset > next_offset and next_timestamp is not null
             then greatest(0, extract(epoch from clock_timestamp() - next_timestamp))::float8 end as seconds,
        seen_at
