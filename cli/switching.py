@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,6 +20,8 @@ from orchestration.names import FLEET, worker_sensor
 from stream_workers import slot
 
 _POLL = 0.2
+_LOOK_SECONDS = 1.0  # between two looks at a toggle that was flipped
+_FLIPS = 5  # of a toggle that goes back each time: somebody else wants it otherwise
 _SILENT_SECONDS = 15.0  # a worker of another machine that says nothing for so long is held for gone
 
 
@@ -93,10 +96,17 @@ def wait(
 ) -> dict[str, str]:
     """Wait until the workers are up or gone; the living ones. `HeadraceError` with the reason when time is over."""
     deadline, last = Deadline.after(seconds, clock), ""
+    look, flips = Deadline.after(_LOOK_SECONDS, clock), 0
     while True:
         found, switch = living(db, switched.pipeline), workers.switch(db, switched.pipeline)
         obeyed = switch is not None and switch.on == switched.on
-        if obeyed and ("running" in found.values() if switched.on else not found):
+        done = obeyed and ("running" in found.values() if switched.on else not found)
+        if webserver and flips < _FLIPS and (done or look.passed() or deadline.passed()):
+            if _went_back(webserver, switched):
+                say(f"{switched.pipeline}: the toggle had gone back, as a tick under way wrote over it; flipped again")
+                done, flips = False, flips + 1
+            look = Deadline.after(_LOOK_SECONDS, clock)
+        if done:
             return found
         text = _progress(switched, found, obeyed)
         if text != last:
@@ -105,6 +115,13 @@ def wait(
         if deadline.passed():
             raise HeadraceError(_late(db, switched, found, obeyed, seconds, webserver))
         clock.wait(min(_POLL, deadline.remaining()))
+
+
+def _went_back(webserver: Webserver, switched: Switched) -> bool:
+    """Whether the toggle was not as it was left, and is now."""
+    with suppress(HeadraceError):  # a webserver that is away by now; what the ledger says decides
+        return toggles.keep(webserver, worker_sensor(switched.pipeline), switched.on)
+    return False
 
 
 def _progress(switched: Switched, found: dict[str, str], obeyed: bool) -> str:

@@ -84,6 +84,19 @@ def flip(webserver: Webserver, toggle: Toggle, on: bool) -> None:
         )
 
 
+def keep(webserver: Webserver, name: str, on: bool) -> bool:
+    """Flip a sensor that is there and not as wanted; whether it had to be flipped.
+
+    Dagster's daemon reads a sensor's state and writes it back, toggle and all, when a tick begins and when it ends: a
+    flip in between is lost. So whoever flips has to look again (dagster 1.13.27, `mark_sensor_state_for_tick`).
+    """
+    toggle = find(webserver, name)
+    if toggle is None or toggle.on == on:
+        return False
+    flip(webserver, toggle, on)
+    return True
+
+
 def last_word(webserver: Webserver, toggle: Toggle) -> str | None:
     """Why the sensor's last finished tick did nothing or failed, None when it worked or there was none."""
     sensor = webserver.query(_LAST_TICK, selector=toggle.selector)["sensorOrError"]

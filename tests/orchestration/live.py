@@ -43,11 +43,9 @@ class Live:
         dagster_services.start_webserver(self.home, self.postgres_url)
         self.webserver, self.location = dagster_services.wait(self.home, Deadline.after(180))
 
-    def flip(self, on: bool) -> None:
-        """Flip the toggle of the pipeline, as a click does."""
-        toggle = toggles.find(self.webserver, "orders_worker")
-        assert toggle is not None
-        toggles.flip(self.webserver, toggle, on)
+    def flipped(self, on: bool) -> bool:
+        """Whether the toggle of the pipeline is so; if not it is flipped, as a click does."""
+        return not toggles.keep(self.webserver, "orders_worker", on)
 
     def ticked(self) -> object:
         """When the fleet ticked last."""

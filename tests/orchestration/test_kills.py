@@ -95,13 +95,11 @@ def test_killed_in_turn_under_load(live: Live, supervised: Supervised, rig: Rig,
             assert live.processes() == workers, f"{victim} is back: no second worker, and the first one still"
     supervised.wait(rig.level, 120)
 
-    live.flip(False)
     began = time.monotonic()
-    supervised.wait(lambda: not live.processes())
+    supervised.wait(lambda: live.flipped(False) and not live.processes())
     off = time.monotonic() - began
-    live.flip(True)
     began = time.monotonic()
-    supervised.wait(supervised.workers)
+    supervised.wait(lambda: live.flipped(True) and supervised.workers())
     print(f"toggled off: gone after {off:.1f} s; on: up after {time.monotonic() - began:.1f} s")
     assert not live.processes() & workers and len(live.processes()) == 1
 

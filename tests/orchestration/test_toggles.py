@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cli import dagster_services
+from cli import dagster_services, switching
+from ledger import connect
 from orchestration import toggles
 from orchestration.client import Webserver
 from orchestration.names import worker_sensor
@@ -46,6 +47,15 @@ def test_a_pipeline_is_switched_through_the_webserver(live: Live, supervised: Su
     done = headrace("worker", "start", "orders", "--json", env=env)
     assert done.returncode == 0, done.stderr
     assert '"by": "toggle"' in done.stdout and supervised.workers() and toggle()
+
+    with connect(rig.database) as db:
+        switched = switching.by_toggle(db, webserver, "orders", False)
+        assert toggles.keep(webserver, "orders_worker", True)  # as the daemon does when a tick was under way
+        said: list[str] = []
+        assert switching.wait(db, switched, 120, said.append, webserver) == {}
+        assert any("the toggle had gone back" in line for line in said) and not toggle()
+        switched = switching.by_toggle(db, webserver, "orders", True)
+        assert switching.wait(db, switched, 120, said.append, webserver)
 
     done = headrace("worker", "stop", "orders", "--override", "--for", "2h", env=env)
     assert done.returncode == 0 and "an override switches orders off until" in done.stdout, done.stderr
