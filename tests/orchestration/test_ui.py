@@ -89,8 +89,8 @@ def test_pages_of_a_running_pipeline(live: Live, rig: Rig, supervised: Supervise
 
     page.until(f"document.querySelector('{_TOGGLE}')?.checked")
     page.click(_TOGGLE)  # as a person does: the worker drains
-    supervised.wait(lambda: not supervised.workers())
     page.until(f"document.querySelector('{_TOGGLE}')?.checked === false")
+    supervised.wait(lambda: live.flipped(False) and not supervised.workers())  # Dagster may have lost the click since
     toggle = toggles.find(live.webserver, "orders_worker")
     assert toggle is not None and not toggle.on
 
