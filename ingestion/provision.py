@@ -67,7 +67,7 @@ def provision(settings: Settings, topics: Sequence[Topic]) -> Report:
         sources = [topic.source for topic in topics if isinstance(topic, Derived)]
         for name, partitions in {t.dead_letters: t.partitions for t in (*sources, *topics) if t.dead_letters}.items():
             if name not in present:
-                _create(admin, name, partitions, _config(None))
+                _create(admin, name, partitions, _kept(None))
         drift = _drift(admin, [topic for topic in topics if topic.name not in created])
     except KafkaException as error:
         raise explain(error, "Kafka did not provide the topics") from error
@@ -127,13 +127,17 @@ def _field(schema: avro.AvroSchema, name: str) -> object:
     return next((field for field in schema.parsed["fields"] if field["name"] == name), None)
 
 
-def _config(retention: str | None) -> dict[str, str]:
+def _config(topic: Topic) -> dict[str, str]:
+    return {"cleanup.policy": "compact"} if topic.compacted else _kept(topic.retention)
+
+
+def _kept(retention: str | None) -> dict[str, str]:
     milliseconds = duration.micros(retention) // 1_000 if retention else -1
     return {"retention.ms": str(milliseconds), "cleanup.policy": "delete"}
 
 
 def _make(admin: AdminClient, topic: Topic) -> bool:
-    return _create(admin, topic.name, topic.partitions, _config(topic.retention))
+    return _create(admin, topic.name, topic.partitions, _config(topic))
 
 
 def _create(admin: AdminClient, name: str, partitions: int, config: dict[str, str]) -> bool:
@@ -165,7 +169,7 @@ def _drift(admin: AdminClient, topics: Sequence[Topic]) -> dict[str, list[str]]:
                 f"partitions={partitions}, because keys stay in their partitions only while the number does not change"
             )
         entries: dict[str, ConfigEntry] = configs[resources[topic.name]].result(_SECONDS)
-        for name, declared in _config(topic.retention).items():
+        for name, declared in _config(topic).items():
             present = entries[name].value
             if present != declared:
                 lines.append(

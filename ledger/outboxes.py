@@ -1,4 +1,4 @@
-"""Outboxes of shards: one for each shard of a pipeline whose tables send something, claimed together with it.
+"""Outboxes of shards: one for each shard and thing that a pipeline sends, claimed together with the shard.
 
 Its row has an epoch of its own: a publisher looks at it without a lock on the rows that batches lock.
 """
@@ -19,9 +19,13 @@ class OutboxFull(Transient):
 
 @dataclass(frozen=True)
 class Claim:
-    """A claimed outbox. born: which build. announced: whether Kafka has an offset of this build."""
+    """A claimed outbox. born: which build. announced: whether Kafka has an offset of this build.
+
+    writer: whose records are in it, a pipeline's (dead letters) or a table version's.
+    """
 
     pipeline: str
+    writer: str
     shard: int
     epoch: int
     born: str
@@ -30,16 +34,16 @@ class Claim:
     announced: bool
 
 
-def claim(db: Connection, pipeline: str, shard: int, worker: str) -> Claim:
-    """Claim the outbox of a shard, inside the transaction that has claimed the shard."""
-    given = {"pipeline": pipeline, "shard": shard, "worker": worker}
+def claim(db: Connection, pipeline: str, writer: str, shard: int, worker: str) -> Claim:
+    """Claim an outbox of a shard, inside the transaction that has claimed the shard."""
+    given = {"pipeline": pipeline, "writer": writer, "shard": shard, "worker": worker}
     row = db.execute(sql("outbox_claim"), given).fetchone()
     assert row is not None  # inserted or updated
-    return Claim(pipeline, shard, *row)
+    return Claim(pipeline, writer, shard, *row)
 
 
 def lock(db: Connection, mine: Claim) -> int:
-    """Number of the last record, whose row stays locked; after the shard's positions, in the same transaction.
+    """Number of the last record, whose row stays locked; after the shard's positions, by writer, in one transaction.
 
     Raises `Fenced` when another worker has claimed it, `OutboxFull` when too many records are not published yet.
     """
@@ -49,7 +53,7 @@ def lock(db: Connection, mine: Claim) -> int:
     seq, published = int(row[0]), int(row[1])
     if seq - published >= UNPUBLISHED:
         raise OutboxFull(
-            f"{mine.pipeline} shard {mine.shard}: {seq - published:,} dead letters wait for Kafka, which has taken"
+            f"{mine.writer} shard {mine.shard}: {seq - published:,} records wait for Kafka, which has taken"
             f" {published:,}; the batch that has more waits with them, nothing is lost; `headrace doctor` shows whether"
             " Kafka answers"
         )
@@ -58,8 +62,8 @@ def lock(db: Connection, mine: Claim) -> int:
 
 def move(db: Connection, mine: Claim, seq: int) -> None:
     """Write the number of the last record; after `lock`, in the same transaction."""
-    given = (seq, mine.pipeline, mine.shard)
-    db.execute("update ledger.outboxes set outbox_seq = %s where pipeline = %s and shard = %s", given)
+    given = (seq, mine.writer, mine.shard)
+    db.execute("update ledger.outboxes set outbox_seq = %s where writer = %s and shard = %s", given)
 
 
 def standing(db: Connection, mine: Claim) -> Claim:
@@ -79,20 +83,20 @@ def sent(db: Connection, mine: Claim, seq: int) -> None:
 def note(db: Connection, mine: Claim, error: str) -> None:
     """Keep the reason why nothing is published where `headrace status` finds it; the next success clears it."""
     db.execute(
-        "update ledger.outboxes set error = %s where pipeline = %s and shard = %s and epoch = %s",
-        (error, mine.pipeline, mine.shard, mine.epoch),
+        "update ledger.outboxes set error = %s where writer = %s and shard = %s and epoch = %s",
+        (error, mine.writer, mine.shard, mine.epoch),
     )
 
 
-def published(db: Connection, pipeline: str) -> list[tuple[int, int, str]]:
-    """Shard, the number that the ledger knows to be published, and the build's name, of every outbox of a pipeline."""
+def published(db: Connection, writer: str) -> list[tuple[int, int, str]]:
+    """Shard, the number that the ledger knows to be published, and the build's name, of every outbox of a writer."""
     rows = db.execute(
-        "select shard, published_seq, born::text from ledger.outboxes where pipeline = %s order by shard", (pipeline,)
+        "select shard, published_seq, born::text from ledger.outboxes where writer = %s order by shard", (writer,)
     )
     return [(int(shard), int(seq), str(born)) for shard, seq, born in rows]
 
 
 def _fenced(mine: Claim, state: str) -> Fenced:
     return Fenced(
-        f"{mine.pipeline} shard {mine.shard}: another worker sends its dead letters (our epoch {mine.epoch}); {state}"
+        f"{mine.writer} shard {mine.shard}: another worker sends its records (our epoch {mine.epoch}); {state}"
     )

@@ -1,19 +1,19 @@
-"""Topics of final rows in the graph: external assets downstream of their table, for the table's worker writes them."""
+"""Topics of tables' rows in the graph: external assets downstream of the table, whose worker writes them."""
 
 from __future__ import annotations
 
 from dagster import AssetSpec, MetadataValue
 
 from orchestration import code, columns, keys
-from topology.final import FinalTopic
-from topology.final_schema import REVISION
+from topology.emitted import EmittedTopic
 from topology.program import TableProgram
 
 
-def spec(topic: FinalTopic, table: TableProgram, declared: code.Place) -> AssetSpec:
+def spec(topic: EmittedTopic, table: TableProgram, declared: code.Place) -> AssetSpec:
     """The asset of one topic."""
     of = keys.table_key(table.name)
-    made = {column.name: (column.name,) for column in table.columns} | {REVISION: ()}
+    made: dict[str, tuple[str, ...]] = {field.name: () for field in topic.shape.fields}
+    made |= {column.name: (column.name,) for column in table.columns}
     return AssetSpec(
         keys.topic_key(topic.name),
         deps=[of],
@@ -28,6 +28,6 @@ def spec(topic: FinalTopic, table: TableProgram, declared: code.Place) -> AssetS
             "pipeline": MetadataValue.text(table.table.source.pipeline_name),
             "partitions": MetadataValue.int(topic.partitions),
             "record key": MetadataValue.text(topic.key),
-            "emitted when": MetadataValue.text("a row is final, and again with the next revision when it changes"),
+            "emitted when": MetadataValue.text(topic.emitted_when),
         },
     )

@@ -15,10 +15,12 @@ from ledger import Connection, dead_letters, outboxes, skipped, transaction
 from ledger.dead_letters import DeadLetter
 from stream_workers import dedup
 from stream_workers.batch import Batch
+from stream_workers.emit import changes
+from stream_workers.emit.changes import sends
 from stream_workers.emit.letters import send
-from stream_workers.emit.steps import LetterStep
+from stream_workers.emit.steps import ChangeStep, LetterStep
 from stream_workers.lookups import vector_of
-from stream_workers.opening import ShardState, TableState
+from stream_workers.opening import Outbox, ShardState, TableState
 from stream_workers.routing import Routed, refused_by_postgres
 from stream_workers.steps import Step
 from topology.program import Part, TableProgram
@@ -41,23 +43,25 @@ def commit(
     """
     adopted: dict[str, TableState] = {}
     refused = letters(batch, routed)
-    box = state.outbox if refused else None
-    seq = state.outbox_seq
+    boxes = _needed(state, programs, routed, letters=bool(refused))
     with db.transaction():
         failpoints.hit(Step.BEGUN)
         moves = {version: move_of(batch, state.tables[version], found) for version, found in sorted(routed.items())}
         for move in moves.values():
             transaction.advance(db, move)
-        if box is not None:
-            seq = outboxes.lock(db, box.claim)
+        sent = {writer: outboxes.lock(db, box.claim) for writer, box in boxes.items()}
         failpoints.hit(Step.ADVANCED)
         days = {v: merge(db, failpoints, programs[v], batch.shard, found) for v, found in sorted(routed.items())}
         for version, move in moves.items():
             _remember(db, programs[version], move, routed[version].fresh)
         failpoints.hit(Step.MERGED)
-        if box is not None:
-            seq = send(db, box.claim, box.topic, seq, batch, routed)
-            failpoints.hit(LetterStep.NUMBERED)
+        for writer, box in boxes.items():
+            if box.outlet.kind == "letters":
+                sent[writer] = send(db, box.claim, box.outlet.topic, sent[writer], batch, routed)
+                failpoints.hit(LetterStep.NUMBERED)
+            else:
+                sent[writer] = changes.send(db, box, sent[writer], programs[writer])
+                failpoints.hit(ChangeStep.NUMBERED)
         dead_letters.record(db, refused)
         failpoints.hit(Step.DEAD_LETTERED)
         for version, move in moves.items():
@@ -73,8 +77,20 @@ def commit(
             )
         failpoints.hit(Step.INDEXED)
     failpoints.hit(Step.COMMITTED)
-    state.outbox_seq = seq
+    state.sent |= sent
     return adopted
+
+
+def _needed(
+    state: ShardState, programs: Mapping[str, TableProgram], routed: Mapping[str, Routed], *, letters: bool
+) -> dict[str, Outbox]:
+    """The outboxes that a batch puts something into, in the order in which they are locked."""
+    writers = [
+        writer
+        for writer, box in state.outboxes.items()
+        if (letters if box.outlet.kind == "letters" else writer in routed and sends(programs[writer], routed[writer]))
+    ]
+    return {writer: state.outboxes[writer] for writer in sorted(writers)}
 
 
 def move_of(batch: Batch, table: TableState, found: Routed) -> transaction.Advance:

@@ -16,10 +16,13 @@ import numpy as np
 
 from headrace.failpoint import Failpoints
 from headrace.logging import fields
-from ledger import Connection, corrections
+from ledger import Connection, corrections, outboxes
 from ledger.corrections import Correction, Kind, Outcome
 from stream_workers.batch import Batch, Envelope
 from stream_workers.committing import merge
+from stream_workers.emit import changes
+from stream_workers.emit.changes import sends
+from stream_workers.emit.steps import ChangeStep
 from stream_workers.lookups import vector_of
 from stream_workers.opening import ShardState, TableState
 from stream_workers.routing import Forced, Poison, Refusal, Routed, Router
@@ -102,7 +105,7 @@ def _decide(
             batch = decode(batch_of(state.topic, state.shard, taken))
             routed = router.route(batch, {version: table.watermark}, forced or Forced())[version]
             vector = vector_of(program, batch)
-        adopted = _commit(db, failpoints, program, state, found, taken, routed, vector)
+        adopted, sent = _commit(db, failpoints, program, state, found, taken, routed, vector)
     except Poison as poison:
         if forced is not None:
             raise
@@ -114,6 +117,7 @@ def _decide(
             _decide(db, failpoints, decode, router, program, state, part)
         return
     state.tables[version] = adopted
+    state.sent |= sent
     failpoints.hit(CorrectionStep.ADOPTED)
 
 
@@ -133,7 +137,7 @@ def _commit(
     taken: Sequence[Correction],
     routed: Routed | None,
     vector: str | None,
-) -> TableState:
+) -> tuple[TableState, dict[str, int]]:
     table = state.tables[program.version_id]
     outcomes = _outcomes(found, taken, routed)
     counts = {kind: sum(one.outcome == kind for one in outcomes) for kind in ("replayed", "refused", "dropped")}
@@ -153,8 +157,13 @@ def _commit(
     )
     with db.transaction():
         corrections.advance(db, step)
+        box = state.outboxes[program.version_id] if routed and sends(program, routed) else None
+        sent = {program.version_id: outboxes.lock(db, box.claim)} if box else {}
         failpoints.hit(CorrectionStep.ADVANCED)
         days = merge(db, failpoints, program, state.shard, routed) if routed else ()
+        for writer, seq in sent.items():
+            sent[writer] = changes.send(db, state.outboxes[writer], seq, program)
+            failpoints.hit(ChangeStep.NUMBERED)
         failpoints.hit(CorrectionStep.MERGED)
         corrections.decide(db, step, outcomes)
         if routed and routed.applied:
@@ -163,7 +172,7 @@ def _commit(
         failpoints.hit(CorrectionStep.DECIDED)
     failpoints.hit(CorrectionStep.COMMITTED)
     log.info("corrections %s", fields(table=program.name, shard=state.shard, **counts))
-    return replace(table, correction_seq=step.to_seq)
+    return replace(table, correction_seq=step.to_seq), sent
 
 
 def _outcomes(found: Sequence[Correction], taken: Sequence[Correction], routed: Routed | None) -> list[Outcome]:

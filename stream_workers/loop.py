@@ -16,7 +16,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -51,6 +51,7 @@ from stream_workers.steps import CatchUpStep, Step
 from stream_workers.versions import register
 from stream_workers.watch import Watch
 from topology.program import PipelineProgram
+from topology.topic import Topic
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,10 @@ class Waiting:
 
 
 class Loop:
-    """One worker's loop over its shards. Runs in the thread that calls `run`. sender: where dead letters are sent."""
+    """One worker's loop over its shards. Runs in the thread that calls `run`. sender: of what shards send.
+
+    register: the registry's id of a topic's schema.
+    """
 
     def __init__(
         self,
@@ -83,17 +87,19 @@ class Loop:
         kafka: LogAdmin,
         prefetch: Prefetch,
         meter: Meter,
+        register: Callable[[Topic], int],
         sender: Sender | None = None,
     ) -> None:
         self.program, self.settings, self.worker, self.clock = program, settings, worker, clock
         self.failpoints, self.kafka, self.prefetch, self.meter = failpoints, kafka, prefetch, meter
-        self.sender = sender
+        self.sender, self._register = sender, register
         self.stopping = threading.Event()
         self.last_error: str | None = None
         self._programs = {table.version_id: table for table in program.tables}
         self._router = Router(program)
         self._lookups = Lookups(program, Leveling(kafka, clock).wait)
         self._owned: dict[int, Owned] = {}
+        self._schema_ids: dict[str, int] = {}
         self._waiting: dict[int, Waiting] = {}
         self._behind: dict[int, tuple[int, float]] = {}  # offset, and since when records are known to wait there
         self._tend_at = 0.0
@@ -177,8 +183,12 @@ class Loop:
             return
         state.tables.update(adopted)
         self.failpoints.hit(Step.ADOPTED)
+        self._sent(state)
+
+    def _sent(self, state: ShardState) -> None:
+        """What a transaction has put into the shard's outboxes is committed."""
         if self.sender is not None:
-            self.sender.due(state.shard, state.outbox_seq)
+            self.sender.due(state.shard, state.sent)
 
     def _commit(
         self, db: Connection, batch: Batch, state: ShardState, routed: Mapping[str, Routed]
@@ -228,6 +238,7 @@ class Loop:
                     parts = (self.failpoints, partial(self._decoded, db), self._router, self._programs, owned.state)
                     if correct(db, *parts):
                         self._tend_at = 0.0
+                    self._sent(owned.state)
 
     def _decoded(self, db: Connection, batch: Batch) -> Batch:
         """A batch of corrections as the records of any other come from the prefetch."""
@@ -238,8 +249,9 @@ class Loop:
             register(db, self.program)  # a rebuild has dropped what the start of the process made
             state, topic_id = self._claim(db, shard)
             self.failpoints.hit(Step.CLAIMED)
-            if self.sender is not None and state.outbox is not None:
-                self.sender.open(db, state.outbox)
+            if self.sender is not None:
+                for box in state.outboxes.values():
+                    self.sender.open(db, box)
             where = (self.settings, self.program.name, shard, state.topic, shard)
             owned = Owned(
                 state, topic_id, readers(state, lambda offset, epoch: Source(*where, offset, epoch, state.born))
@@ -258,7 +270,11 @@ class Loop:
 
     def _claim(self, db: Connection, shard: int) -> tuple[ShardState, str]:
         """Claim a shard; its state and the topic's id."""
-        return open_shard(db, self.kafka, self.program, shard, self.worker)
+        if not self._schema_ids:
+            self._schema_ids = {
+                one.writer: self._register(one.emitted) for one in self.program.outlets if one.emitted is not None
+            }
+        return open_shard(db, self.kafka, self.program, shard, self.worker, self._schema_ids)
 
     def _trouble(self, db: Connection, shard: int, error: Exception) -> None:
         """Drop the shard and try again later; a person sees why in `headrace status`."""

@@ -7,13 +7,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from headrace.errors import LedgerBehindKafka, LogTruncated, PartitionsChanged, RetentionPassed, TopicRecreated
 from ledger import Connection, outboxes, shards
 from stream_workers.log import LogAdmin, LogState
 from stream_workers.source import group_id
-from topology.program import PipelineProgram
+from topology.program import Outlet, PipelineProgram
 
 
 @dataclass
@@ -32,25 +34,26 @@ class TableState:
 
 @dataclass(frozen=True)
 class Outbox:
-    """The claimed outbox of a shard, and the topic to which its dead letters go."""
+    """A claimed outbox of a shard, and what goes through it. schema_id: of rows, as the registry knows their schema."""
 
     claim: outboxes.Claim
-    topic: str
+    outlet: Outlet
+    schema_id: int = 0
 
 
 @dataclass
 class ShardState:
     """A claimed shard: its tables by version id, and the topic they read. `born` names this build of the tables.
 
-    outbox: where dead letters go to a topic; outbox_seq: number of the last one that is committed.
+    outboxes: of what it sends, by writer; sent: number of the last record of each that is committed.
     """
 
     shard: int
     topic: str
     born: str
     tables: dict[str, TableState] = field(default_factory=dict)
-    outbox: Outbox | None = field(default=None, kw_only=True)
-    outbox_seq: int = field(default=0, kw_only=True)
+    outboxes: dict[str, Outbox] = field(default_factory=dict, kw_only=True)
+    sent: dict[str, int] = field(default_factory=dict, kw_only=True)
 
     @property
     def next_offset(self) -> int:
@@ -68,14 +71,19 @@ class ShardState:
 
 
 def open_shard(
-    db: Connection, kafka: LogAdmin, program: PipelineProgram, shard: int, worker: str
+    db: Connection,
+    kafka: LogAdmin,
+    program: PipelineProgram,
+    shard: int,
+    worker: str,
+    schema_ids: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[ShardState, str]:
-    """Claim shard number `shard`; returns its state and the topic's id.
+    """Claim shard number `shard`; returns its state and the topic's id. schema_ids: of what tables emit, by writer.
 
     Raises an `OffsetError` when log and ledger disagree, and resets nothing.
     """
     topic = program.topic.name
-    claims, box = _claim(db, program, shard, worker)
+    claims, boxes = _claim(db, program, shard, worker, schema_ids)
     log = kafka.describe(topic)  # after the claim: the old owner can no longer move a position beyond the end seen here
     if log.partitions != program.topic.partitions:
         raise PartitionsChanged(
@@ -87,8 +95,8 @@ def open_shard(
         for claim in claims:
             if topic not in claim.positions:
                 shards.start(db, claim, topic, shard, log.topic_id, log.low[shard])
-    state = ShardState(shard, topic, min(claim.born for claim in claims), outbox=box)
-    state.outbox_seq = box.claim.outbox_seq if box else 0
+    state = ShardState(shard, topic, min(claim.born for claim in claims), outboxes=boxes)
+    state.sent = {writer: box.claim.outbox_seq for writer, box in boxes.items()}
     for claim in claims:
         position = claim.positions.get(topic)
         if position:
@@ -107,15 +115,25 @@ def open_shard(
 
 
 def _claim(
-    db: Connection, program: PipelineProgram, shard: int, worker: str
-) -> tuple[list[shards.Claim], Outbox | None]:
-    """The tables' shard, and with it the outbox of a pipeline that has one."""
+    db: Connection, program: PipelineProgram, shard: int, worker: str, schema_ids: Mapping[str, int]
+) -> tuple[list[shards.Claim], dict[str, Outbox]]:
+    """The tables' shard, and with it the outboxes of what they send."""
     versions = sorted(table.version_id for table in program.tables)
-    if program.letters is None:
-        return shards.claim(db, versions, shard, worker), None
     with db.transaction():
         claims = shards.claim(db, versions, shard, worker)
-        return claims, Outbox(outboxes.claim(db, program.name, shard, worker), program.letters)
+        return claims, claim_outboxes(db, program, shard, worker, schema_ids)
+
+
+def claim_outboxes(
+    db: Connection, program: PipelineProgram, shard: int, worker: str, schema_ids: Mapping[str, int]
+) -> dict[str, Outbox]:
+    """The outboxes of a shard by writer, inside the transaction that has claimed it."""
+    outlets = sorted(program.outlets, key=lambda one: one.writer)
+    claims = [outboxes.claim(db, program.name, one.writer, shard, worker) for one in outlets]
+    return {
+        one.writer: Outbox(claim, one, schema_ids.get(one.writer, 0))
+        for one, claim in zip(outlets, claims, strict=True)
+    }
 
 
 def _compare_hint(kafka: LogAdmin, state: ShardState, pipeline: str) -> None:

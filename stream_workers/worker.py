@@ -57,9 +57,9 @@ class Worker:
         decoder = formats.decoder(program.topic.format, program.schema, self.registry.schema)
         kafka = LogAdmin(settings)
         prefetch = Prefetch(decoding(decoder), settings.batch_records, settings.poll_seconds)
-        parts = (program, settings, name, self.clock, self.failpoints, kafka, prefetch, Meter())
+        parts = (program, settings, name, self.clock, self.failpoints, kafka, prefetch, Meter(), self._schema_id)
         if program.derives:
-            self.loop: Loop = DeriveLoop(*parts, register=self._schema_id)
+            self.loop: Loop = DeriveLoop(*parts)
         else:
             self.loop = ArchiveLoop(*parts) if program.archives else Loop(*parts, sender=self._sender(kafka))
         self.watch = Watch(kafka, program, settings.check_seconds, self.loop.positions)
@@ -114,7 +114,7 @@ class Worker:
         workers.beat(db, self.describe())
 
     def _sender(self, kafka: LogAdmin) -> Sender | None:
-        if self.program.letters is None:
+        if not self.program.outlets:
             return None
         return Sender(self.settings, kafka, self.clock, self.failpoints.hit, self.holder)
 

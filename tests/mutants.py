@@ -103,6 +103,21 @@ MUTANTS = (
         "tests/operators/test_final.py::test_much_at_once_is_closed_in_steps_and_whole[quarters]",
     ),
     Mutant(
+        "deletion-not-sent",
+        (("topology/changes_compile.py", '"NOT v._deleted", source', '"true", source'),),
+        "tests/operators/test_changes.py::test_the_last_record_of_each_key_is_the_row",
+    ),
+    Mutant(
+        "merged-session-not-withdrawn",
+        (("topology/changes_compile.py", "LEFT JOIN LATERAL", "JOIN LATERAL"),),
+        "tests/operators/test_changes.py::test_the_last_record_of_each_key_is_the_row",
+    ),
+    Mutant(
+        "corrected-row-not-sent",
+        (("stream_workers/correcting.py", "if routed and sends(program, routed)", "if False"),),
+        "tests/operators/test_changes.py::test_the_last_record_of_each_key_is_the_row",
+    ),
+    Mutant(
         "outbox-published-again",
         (("stream_workers/emit/publishing.py", "    return at\n", "    return claim.published_seq\n"),),
         f"{_WORKERS}/emit/test_final.py::test_kafkas_offset_is_the_truth",

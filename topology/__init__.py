@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from topology.aggregate import Aggregate
 from topology.alert import Alert
 from topology.archive import Archive
+from topology.changes import Changes
 from topology.dedup import Dedup
 from topology.derived import Derived
 from topology.expect import Between, Expect, Holds, InSet, NotNull, Unique
@@ -25,6 +26,7 @@ __all__ = [
     "Alert",
     "Archive",
     "Between",
+    "Changes",
     "Count",
     "Dedup",
     "Derived",

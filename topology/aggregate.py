@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from headrace.errors import DeclarationError
+from topology.changes import Changes
 from topology.dedup import Dedup
 from topology.final import Final, FinalTopic, topic_of
 from topology.lookup import Lookup
@@ -26,8 +27,8 @@ class Aggregate:
     tables, as of the record's time, for `by`, `where` and `measures`. approx: allow sums of doubles, whose result
     depends on the order of the records. derived: SQL text by column name, each over the table's other columns (see
     `topology.derived_column`). fresh_within: how long ago the table may last have been true before it counts as stale.
-    max_lag: how long a record may wait to be consumed before that is a warning. emit: rows as records
-    of a topic, once they are final.
+    max_lag: how long a record may wait to be consumed before that is a warning. emit: rows as records of a topic, once
+    they are final or whenever they change.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Aggregate:
     late: Literal["correct", "drop"] = "correct"
     dedup: Dedup | None = None
     lookups: Sequence[Lookup] = ()
-    emit: Final | None = None
+    emit: Final | Changes | None = None
     approx: bool = False
     derived: Mapping[str, str] = field(default_factory=dict)
     fresh_within: str = "15 minutes"

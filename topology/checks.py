@@ -14,6 +14,7 @@ from headrace.errors import DeclarationError
 from schemas.avro import AvroSchema, did_you_mean, load
 from topology.aggregate import Aggregate
 from topology.duration import micros
+from topology.latest import Latest
 from topology.state import PLAIN
 from topology.topic import EventTime, Topic
 from topology.window import Count, Session, TimeWindow, Tumbling
@@ -88,6 +89,14 @@ def check_topic(topic: Topic, schema: AvroSchema, place: str) -> None:
     for name in topic.require:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise DeclarationError(f'{where}.require: name "{name}" does not fit; use letters, digits, "_" and "-"')
+
+
+def check_emitted(topic: str, partitions: int, place: str) -> None:
+    """Name and partitions of a topic that a table emits to."""
+    if not TOPIC_NAME.fullmatch(topic):
+        raise DeclarationError(f'{place}.topic: "{topic}" does not fit; use letters, digits, ".", "_" and "-"')
+    if partitions < 0:
+        raise DeclarationError(f"{place}.partitions: {partitions} is too few; a topic has 1 or more")
 
 
 def schema_of(topic: Topic, place: str) -> AvroSchema:
@@ -250,7 +259,7 @@ def _check_window(table: Aggregate, topic: Topic, where: str) -> None:
             'declare it in the Topic, as in not_before="2026-01-01"'
         )
     if isinstance(table.window, Session):
-        _check_owned(table, topic, "a session", f"{where}.window")
+        check_owned(table, topic, "a session", f"{where}.window")
     if isinstance(table.window, Tumbling) and table.window.zone is not None:
         _check_zone_name(table.window.zone, f"{where}.window")
         check_zone(table.window, day_micros(topic.not_before, f"{topic.name}.not_before"), f"{where}.window")
@@ -260,10 +269,10 @@ def _check_counted(table: Aggregate, topic: Topic, where: str) -> None:
     if table.late == "drop" or duration(table.allowed_lateness, f"{where}.allowed_lateness"):
         name = "late" if table.late == "drop" else "allowed_lateness"
         raise DeclarationError(f"{where}.{name}: windows of records go by offset, no record is late; leave it out")
-    _check_owned(table, topic, "a window", f"{where}.window")
+    check_owned(table, topic, "a window", f"{where}.window")
 
 
-def _check_owned(table: Aggregate, topic: Topic, what: str, place: str) -> None:
+def check_owned(table: Aggregate | Latest, topic: Topic, what: str, place: str) -> None:
     """The records of a row are in one partition, so that one worker sees them all (engine rule A2)."""
     if topic.key not in table.by:
         rekeyed = "" if not table.by else f', or read the records re-keyed: Derived(..., key="{table.by[0]}")'

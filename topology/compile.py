@@ -16,6 +16,10 @@ from topology.aggregate import Aggregate
 from topology.archive import Archive
 from topology.archive_compile import check as check_archive
 from topology.archive_compile import compile_archive
+from topology.changes import Changes
+from topology.changes_compile import check as check_changes
+from topology.changes_compile import compile_changes
+from topology.changes_compile import meaning as emit_meaning
 from topology.dedup_compile import check as check_dedup
 from topology.dedup_compile import compile_dedup, id_checks, meaning, null_reasons
 from topology.derived import Derived
@@ -23,6 +27,7 @@ from topology.derived_compile import check as check_derived
 from topology.derived_compile import compile_derived, source_rules
 from topology.duck import quoted, version
 from topology.expression import Expression, Measure, measure
+from topology.final import Final
 from topology.final_compile import Stored, compile_final
 from topology.final_compile import check as check_final
 from topology.keeping import keep
@@ -202,7 +207,10 @@ class _Compiler:
     def _add(self, table: Aggregate, looked: Sequence[Looked], place: str) -> None:
         checks.check_table(table, self._topic, self._schema, place)
         check_dedup(table, self._topic, self._record, place)
-        check_final(table, place)
+        if isinstance(table.emit, Changes):
+            check_changes(table, self._topic, place)
+        else:
+            check_final(table, place)
         prefix = f"t{len(self._tables)}_"
         where = None
         if table.where is not None:
@@ -252,6 +260,7 @@ class _Compiler:
         derived = derived_column.compute(trees, key, table.window, kept, f"{place}: {table.name}.derived")
         kept += [one.kept for one in derived]
         shown = _view_columns(key, table.window, kept)
+        stored = Stored(table, made, state_table, stage, prefix, key, shown, kept)
         self._tables.append(
             TableProgram(
                 table=table,
@@ -269,9 +278,8 @@ class _Compiler:
                 definition=definition,
                 drops_late=table.late == "drop",
                 ids=compile_dedup(table.dedup, self._record, table.name, made, prefix) if table.dedup else None,
-                final=compile_final(Stored(table, made, state_table, prefix, key, shown, kept), place)
-                if table.emit
-                else None,
+                final=compile_final(stored, place) if isinstance(table.emit, Final) else None,
+                changes=compile_changes(stored, place) if isinstance(table.emit, Changes) else None,
                 lookups=tuple(one.program for one in looked),
             )
         )
@@ -408,7 +416,8 @@ class _Compiler:
                 if f.name in used
             },
             **({"dedup": meaning(table.dedup, self._record)} if table.dedup else {}),
-        } | ({"emit": [table.emit.topic, table.emit.partitions]} if table.emit else {})
+            **emit_meaning(table.emit),
+        }
 
 
 def _view_columns(key: Sequence[Column], window: Window | None, kept: Sequence[Kept]) -> tuple[Column, ...]:

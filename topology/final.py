@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
-from topology.topic import EventTime, Topic
+from topology.emitted import EmittedTopic
+from topology.topic import EventTime
 
 if TYPE_CHECKING:
-    from schemas.avro import AvroSchema
     from topology.aggregate import Aggregate
 
 # The end of a window that a marker closed lies ahead of the clock by up to the window's size. Rows come of records that
@@ -32,43 +31,20 @@ class Final:
 
 
 @dataclass(frozen=True)
-class FinalTopic(Topic):
-    """The topic of the final rows of `of`, which its worker alone writes."""
+class FinalTopic(EmittedTopic):
+    """The topic of the final rows of `of`."""
 
     of: Aggregate = field(kw_only=True, repr=False)
-
-    @property
-    def table(self) -> str:
-        """Name of the table."""
-        return self.of.name
-
-    @property
-    def depth(self) -> int:
-        """One step after the source of its table."""
-        return 1 + self.of.source.depth
-
-    @property
-    def key_columns(self) -> tuple[str, ...]:
-        """The group columns, whose texts are the record key together."""
-        return tuple(self.of.by)
-
-    @cached_property
-    def shape(self) -> AvroSchema:
-        """The schema of its records: the table's columns, and the revision; raises `DeclarationError`."""
-        from topology.compile import compile_alone
-
-        compile_alone(self.of, place=self.shape_name)
-        return self.shape  # now known
-
-    def known(self, shape: AvroSchema) -> FinalTopic:
-        """The same topic, which need not ask what the compiled table has just said."""
-        self.__dict__["shape"] = shape  # where the property keeps it
-        return self
 
     @property
     def shape_name(self) -> str:
         """What errors call the schema."""
         return f"the final rows of {self.table}"
+
+    @property
+    def emitted_when(self) -> str:
+        """When a row is sent, for people."""
+        return "a row is final, and again with the next revision when it changes"
 
 
 def topic_of(table: Aggregate, emit: Final) -> FinalTopic:

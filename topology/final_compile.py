@@ -32,6 +32,7 @@ class Stored:
     table: Aggregate
     version: str
     state_table: str
+    stage: str
     prefix: str
     key: tuple[Column, ...]
     columns: tuple[Column, ...]
@@ -44,15 +45,14 @@ def check(table: Aggregate, place: str) -> None:
     if emit is None:
         return
     if not isinstance(emit, Final):
-        raise DeclarationError(f'{where}: {emit!r} is nothing that can be emitted; use Final(topic="...")')
+        raise DeclarationError(
+            f'{where}: {emit!r} is nothing that can be emitted; use Final(topic="...") or Changes(topic="...")'
+        )
     if not isinstance(table.window, Tumbling | Hopping):
         raise DeclarationError(
             f"{where}: only rows of Tumbling and Hopping windows are emitted; use one of them, or leave emit out"
         )
-    if not checks.TOPIC_NAME.fullmatch(emit.topic):
-        raise DeclarationError(f'{where}.topic: "{emit.topic}" does not fit; use letters, digits, ".", "_" and "-"')
-    if emit.partitions < 0:
-        raise DeclarationError(f"{where}.partitions: {emit.partitions} is too few; a topic has 1 or more")
+    checks.check_emitted(emit.topic, emit.partitions, where)
     if emit.dead_letters is not None and not checks.TOPIC_NAME.fullmatch(emit.dead_letters):
         raise DeclarationError(
             f'{where}.dead_letters: "{emit.dead_letters}" does not fit; use letters, digits, ".", "_" and "-"'
@@ -69,24 +69,24 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
     window = of.table.window
     assert isinstance(window, Tumbling | Hopping)  # checked
     topic = of.table.final
-    state, span = of.state_table, _span(window)
+    state, longest = of.state_table, span(window)
     late, last, index = (f"{state[:-1]}__{part}{state[-1]}" for part in ("late", "last", "at"))
     names = [quoted(column.name) for column in of.key]
     panes = [*names, "window_start"]
     emitting = f"emit_{of.version}"
     keys = [f"{name} {column.pg_type} NOT NULL" for name, column in zip(names, of.key, strict=True)]
-    rows = _select(
+    rows = select(
         of,
-        f"s.window_start > %(after)s::timestamptz - {span}",
-        f"s.window_start < %(until)s::timestamptz + {span}",
+        f"s.window_start > %(after)s::timestamptz - {longest}",
+        f"s.window_start < %(until)s::timestamptz + {longest}",
     )
-    one = _select(
+    one = select(
         of,
         *(f"s.{name} = k.{name}" for name in names),
         "s.window_start >= k.window_start",
-        f"s.window_start < k.window_start + {span}",
+        f"s.window_start < k.window_start + {longest}",
     )
-    ends = windowing.stored_end(window)
+    ends, held = windowing.stored_end(window), windows(window, names, "gone")
     hops = -(-window.micros // window.every_micros) if isinstance(window, Hopping) else 1
     return FinalProgram(
         topic=topic.known(schema_of(topic, of.columns, place)),
@@ -100,14 +100,14 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
         late_rows_sql=_late_rows_sql(of),
         late_copy_sql=f"COPY {late} ({', '.join(panes)}) FROM STDIN (FORMAT csv)",
         bound_sql=_escaped(
-            f"SELECT {ends} FROM {state} AS s\nWHERE s.window_start > %(after)s::timestamptz - {span} AND {ends} > "
+            f"SELECT {ends} FROM {state} AS s\nWHERE s.window_start > %(after)s::timestamptz - {longest} AND {ends} > "
             f"%(after)s::timestamptz\nORDER BY s.window_start OFFSET {max(1, _AT_ONCE // hops)} LIMIT 1"
         ),
         stage_ddl=_stage_ddl(emitting, of),
         changed_sql=_escaped(
             f"WITH gone AS (\n    DELETE FROM {late} WHERE {_ID} IN (\n"
             f"        SELECT {_ID} FROM {late} ORDER BY {_ID} LIMIT {_AT_ONCE}\n    )\n"
-            f"    RETURNING {', '.join(panes)}\n), k AS (\n    {_windows(window, names)}\n)\n"
+            f"    RETURNING {', '.join(panes)}\n), k AS (\n    {held}\n)\n"
             + _into(emitting, of, last, f"k CROSS JOIN LATERAL ({one}) AS v", 'v."windowStart" = k.window_start')
             + '\nAND v."windowEnd" <= %(after)s::timestamptz'
         ),
@@ -131,13 +131,14 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
     )
 
 
-def _span(window: Tumbling | Hopping) -> str:
+def span(window: Tumbling | Hopping) -> str:
     """No window is longer: where it follows the clocks of a zone, a day has up to 25 hours, and once in a while 26."""
     longest = window.micros + (DAY // 12 if window.zone else 0)
     return f"interval '{longest} microseconds'"
 
 
-def _select(of: Stored, *where: str) -> str:
+def select(of: Stored, *where: str) -> str:
+    """The rows of the view that the stored rows `s` for which all this is true give."""
     table = of.table
     return postgres.view_select(f"{table.name}@{of.version}", of.state_table, of.key, table.window, of.kept, where)
 
@@ -152,11 +153,11 @@ def _late_rows_sql(of: Stored) -> str:
     )
 
 
-def _windows(window: Tumbling | Hopping, names: Sequence[str]) -> str:
-    """The windows that hold the panes in `gone`, by their start."""
+def windows(window: Tumbling | Hopping, names: Sequence[str], panes: str) -> str:
+    """The windows that hold the panes in the table `panes`, by their start."""
     keys = "".join(f"s.{name}, " for name in names)
     join, start, _ = windowing.shown(window)
-    return f"SELECT DISTINCT {keys}{start} AS window_start FROM gone AS s{join}"
+    return f"SELECT DISTINCT {keys}{start} AS window_start FROM {panes} AS s{join}"
 
 
 def _measures(of: Stored) -> list[Column]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from headrace.errors import DeclarationError
 from schemas.avro import AvroSchema, parse
 from topology.derived_schema import AVRO
+from topology.emitted import EmittedTopic
 from topology.final import FinalTopic
 from topology.program import Column
 from topology.state import decimal_of
@@ -17,16 +18,23 @@ REVISION = "revision"
 
 def schema_of(topic: FinalTopic, columns: Sequence[Column], place: str) -> AvroSchema:
     """The schema of the records of a table that has these columns; raises `DeclarationError`."""
+    return rows_schema(topic, columns, [{"name": REVISION, "type": "int"}], place)
+
+
+def rows_schema(
+    topic: EmittedTopic, columns: Sequence[Column], more: Sequence[Mapping[str, object]], place: str
+) -> AvroSchema:
+    """The schema of a table's rows with `more` fields after its columns; raises `DeclarationError`."""
     table = topic.of
-    known = {*table.by, "windowStart", "windowEnd"}
+    known = {*table.by, "windowStart", "windowEnd", "windowNumber", "windowRecords"}
     fields = [_field(c, c.name not in known, f"{place}: {table.name}.emit: column {c.name}") for c in columns]
-    fields.append({"name": REVISION, "type": "int"})
+    fields.extend(more)
     name = "".join(c if c.isascii() and c.isalnum() else "_" for c in topic.name)
     record = {"type": "record", "name": name if not name[0].isdigit() else f"_{name}", "fields": fields}
     return parse(json.dumps(record), topic.shape_name)
 
 
-def _field(column: Column, nullable: bool, place: str) -> dict[str, object]:
+def _field(column: Column, nullable: bool, place: str) -> Mapping[str, object]:
     decimal = decimal_of(column.duck_type)
     kind = (
         {"type": "bytes", "logicalType": "decimal", "precision": decimal[0], "scale": decimal[1]}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from topology.changes import Changes
 from topology.topic import Topic
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ class Latest:
     condition; records for which it is not TRUE are counted `filtered` and are no versions. history: keep every version,
     with `valid_from` and `valid_to`. Where `by` is the topic's key, a record without value deletes the row of its
     record key, at the watermark that its partition had before it; elsewhere it is a dead letter. lookups: columns of
-    other tables as of the record's time, for `by`, `columns` and `where`.
+    other tables as of the record's time, for `by`, `columns` and `where`. emit: rows as records of a topic,
+    whenever they change.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Latest:
     where: str | None = None
     history: bool = False
     lookups: Sequence[Lookup] = ()
+    emit: Changes | None = None
     fresh_within: str = "15 minutes"
     max_lag: str = "1 minute"
     description: str = ""

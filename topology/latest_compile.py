@@ -18,6 +18,9 @@ from typing import Any
 from headrace.errors import DeclarationError
 from schemas.avro import AvroSchema
 from topology import checks, postgres
+from topology.changes_compile import check as check_changes
+from topology.changes_compile import compile_newest
+from topology.changes_compile import meaning as emit_meaning
 from topology.derived_compile import Tries
 from topology.duck import quoted, text, version
 from topology.expression import row_expression
@@ -55,6 +58,8 @@ def check(latest: Latest, topic: Topic, schema: AvroSchema, place: str) -> None:
         checks.check_column_name(name, f"{where}.columns")
     for name, bound in (("fresh_within", latest.fresh_within), ("max_lag", latest.max_lag)):
         checks.bound(bound, f"{where}.{name}")
+    if latest.emit is not None:
+        check_changes(latest, topic, place)
 
 
 def compile_latest(
@@ -110,6 +115,7 @@ def compile_latest(
             if f.name in used
         },
     }
+    definition |= emit_meaning(latest.emit)
     if looked:
         definition["lookups"] = [one.meaning for one in looked]
     canonical = json.dumps(definition, sort_keys=True, separators=(",", ":"))
@@ -141,6 +147,7 @@ def compile_latest(
         definition=definition,
         nulls_sql=None if deleting is None else f"SELECT _i, {deleting} AS reason FROM nulls ORDER BY _i",
         lookups=tuple(one.program for one in looked),
+        changes=compile_newest(latest, state_table, stage, key, (*key, *values), place) if latest.emit else None,
     )
     return route, program
 

@@ -23,8 +23,10 @@ from schemas.avro import AvroSchema
 from topology import texts
 from topology.aggregate import Aggregate
 from topology.archive import Archive
+from topology.changes import ChangesTopic
 from topology.derived import Derived
 from topology.duration import micros
+from topology.emitted import EmittedTopic
 from topology.final import FinalTopic
 from topology.join import Join
 from topology.latest import Latest
@@ -124,6 +126,32 @@ class FinalProgram:
 
 
 @dataclass(frozen=True)
+class ChangesProgram:
+    """How rows that a transaction may have changed are sent to `topic`; see `topology.changes_compile`.
+
+    rows_sql: in Postgres, after the merge and in its transaction, with the parameter `shard`.
+    """
+
+    topic: ChangesTopic
+    rows_sql: str
+
+
+@dataclass(frozen=True)
+class Outlet:
+    """What the batches of a pipeline's shards send to a topic, each shard through an outbox of its own.
+
+    writer: whose records they are in the ledger: the pipeline's, or the table version's. name: of pipeline or table.
+    emitted: the topic as declared, of rows.
+    """
+
+    kind: Literal["letters", "changes"]
+    writer: str
+    name: str
+    topic: str
+    emitted: EmittedTopic | None = None
+
+
+@dataclass(frozen=True)
 class LookupProgram:
     """How columns of another table come beside the records of a frame; see `topology.lookup_sql`.
 
@@ -155,7 +183,8 @@ class TableProgram:
     source columns of each column of the view. definition: what the version is made of. drops_late: whether a record
     with `final_sql` at or below its partition's watermark is late and not applied. nulls_sql: why a record without
     value deletes no row, in tables in which some do. ids: of tables that leave out records they have had.
-    final: how its final rows are emitted, where they are. lookups: the columns that come beside its records.
+    final, changes: how its final rows, or its changed ones, are emitted, where they are. lookups: the columns that come
+    beside its records.
     """
 
     table: Declared
@@ -176,6 +205,7 @@ class TableProgram:
     ids: Ids | None = None
     final: FinalProgram | None = None
     lookups: tuple[LookupProgram, ...] = ()
+    changes: ChangesProgram | None = None
 
     @property
     def name(self) -> str:
@@ -201,6 +231,12 @@ class TableProgram:
     def derived(self) -> Derived | None:
         """The topic that this is, where it is no table."""
         return self.table if isinstance(self.table, Derived) else None
+
+    @property
+    def emitted(self) -> EmittedTopic | None:
+        """The topic of its rows, where it emits some."""
+        emits = self.final or self.changes
+        return emits.topic if emits else None
 
     @property
     def archive(self) -> Archive | None:
@@ -290,6 +326,17 @@ class PipelineProgram:
     def letters(self) -> str | None:
         """The topic to which dead letters of tables are sent; derived topics send theirs themselves, lakes none."""
         return None if self.derives or self.archives else self.topic.dead_letters
+
+    @property
+    def outlets(self) -> tuple[Outlet, ...]:
+        """What batches send, each through an outbox of its own."""
+        letters = self.letters
+        found = [Outlet("letters", self.name, self.name, letters)] if letters else []
+        for table in self.tables:
+            if table.changes:
+                to = table.changes.topic
+                found.append(Outlet("changes", table.version_id, table.name, to.name, to))
+        return tuple(found)
 
     @property
     def holds_micros(self) -> int:

@@ -65,6 +65,11 @@ class Topic:
         return 0
 
     @property
+    def compacted(self) -> bool:
+        """Whether Kafka keeps the last record of each key, and no more."""
+        return False
+
+    @property
     def pipeline_name(self) -> str:
         """Name of the worker group that reads this topic."""
         return self.pipeline or self.name

@@ -13,7 +13,7 @@ from headrace.errors import DeclarationError
 from schemas.avro import did_you_mean
 from topology import Archive, Derived, Expect, FileSource, Join, Topic, View
 from topology.check_expect import Expected, compile_expects
-from topology.final import FinalTopic
+from topology.emitted import EmittedTopic
 from topology.join_compile import compile_join, with_joins
 from topology.program import JoinProgram, PipelineProgram, TableProgram, ViewProgram
 
@@ -22,7 +22,7 @@ from topology.program import JoinProgram, PipelineProgram, TableProgram, ViewPro
 class Catalog:
     """What exists, by name. pipelines: by the name of the worker group. expectations: by table, for tables with any.
 
-    emitted: the topics of tables' final rows, which no declaration of their own makes.
+    emitted: the topics of tables' rows, which no declaration of their own makes.
     """
 
     topics: Mapping[str, Topic]
@@ -33,7 +33,7 @@ class Catalog:
     views: Mapping[str, ViewProgram]
     joins: Mapping[str, JoinProgram]
     expectations: Mapping[str, tuple[Expected, ...]]
-    emitted: Mapping[str, FinalTopic]
+    emitted: Mapping[str, EmittedTopic]
     _places: Mapping[int, str] = field(repr=False)
     _files: Mapping[str, Path] = field(repr=False)
 

@@ -11,6 +11,7 @@ from headrace.errors import DeclarationError
 from schemas.avro import did_you_mean
 from topology import Aggregate, Derived, FileSource, Latest, Topic
 from topology.compile import compile_alone
+from topology.emitted import EmittedTopic
 from topology.final import FinalTopic
 
 
@@ -34,8 +35,8 @@ def check_topic(
     remedy: str = "declare a Derived of the final rows, which is a topic",
 ) -> None:
     """The topic of a source, a table or an archive is a declared one."""
-    if isinstance(topic, FinalTopic | Aggregate | Latest):
-        table = topic.table if isinstance(topic, FinalTopic) else topic.name
+    if isinstance(topic, EmittedTopic | Aggregate | Latest):
+        table = topic.table if isinstance(topic, EmittedTopic) else topic.name
         raise DeclarationError(
             f"{place}: {name}: neither table {table} nor its final rows are a topic for it; {remedy}"
         )

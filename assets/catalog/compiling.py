@@ -8,6 +8,7 @@ from assets.catalog.reading import Named, Table, alike
 from headrace.errors import DeclarationError
 from topology import Archive, Derived, Topic, View
 from topology.compile import compile_pipeline
+from topology.emitted import EmittedTopic
 from topology.final import FinalTopic
 from topology.lookup_order import in_order
 from topology.program import PipelineProgram, TableProgram
@@ -74,36 +75,31 @@ def emitted(
     topics: Mapping[str, Topic],
     readable: Mapping[str, Named],
     places: Mapping[int, str],
-) -> dict[str, FinalTopic]:
-    """The topics of final rows by name: none is anything else already."""
+) -> dict[str, EmittedTopic]:
+    """The topics of tables' rows by name: none is anything else already."""
     declared = {alike(topic.name): f"topic {topic.name} of {places[id(topic)]}" for topic in topics.values()}
     taken = dict(declared)
-    finals = [program.final.topic for program in programs if program.final]
-    for topic in [*topics.values(), *finals]:
-        if topic.dead_letters:
-            taken.setdefault(alike(topic.dead_letters), f"the dead-letter topic of {topic.name}")
+    emits = [(program, to) for program in programs if (to := program.emitted)]
+    for one in [*topics.values(), *(to for _, to in emits)]:
+        if one.dead_letters:
+            taken.setdefault(alike(one.dead_letters), f"the dead-letter topic of {one.name}")
     views = {alike(item.name): item.name for item in readable.values()}
     found = {}
-    for program in programs:
-        if program.final is None:
-            continue
-        where, name, view = (
-            f"{places[id(program.table)]}: {program.name}.emit",
-            program.final.topic.name,
-            program.final.view,
-        )
-        letters = program.final.topic.dead_letters
+    for program, emits_to in emits:
+        where, name = f"{places[id(program.table)]}: {program.name}.emit", emits_to.name
+        letters = emits_to.dead_letters
         if letters and alike(letters) in declared:
             raise DeclarationError(
                 f'{where}.dead_letters: "{letters}" is, or is too much like, {declared[alike(letters)]}; rename it'
             )
         if alike(name) in taken:
             raise DeclarationError(f'{where}.topic: "{name}" is, or is too much like, {taken[alike(name)]}; rename it')
-        if alike(view) in views:
+        view = program.final.view if program.final else None
+        if view and alike(view) in views:
             raise DeclarationError(
                 f'{where}: its final rows are shown as the view "{view}", and {views[alike(view)]} is declared; rename'
                 " that one"
             )
         taken[alike(name)] = f"the topic of table {program.name}"
-        found[name] = program.final.topic
+        found[name] = emits_to
     return found

@@ -2,14 +2,14 @@
 with mine as (
     update ledger.outboxes
        set published_seq = greatest(published_seq, %(seq)s), announced = true, error = null
-     where pipeline = %(pipeline)s
+     where writer = %(writer)s
        and shard = %(shard)s
        and epoch = %(epoch)s
     returning published_seq
 ), gone as (
     delete from ledger.outbox o
      using mine
-     where o.writer = %(pipeline)s
+     where o.writer = %(writer)s
        and o.shard = %(shard)s
        and o.seq <= mine.published_seq
 )

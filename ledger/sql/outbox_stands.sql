@@ -1,5 +1,5 @@
 select outbox_seq, published_seq, announced
   from ledger.outboxes
- where pipeline = %(pipeline)s
+ where writer = %(writer)s
    and shard = %(shard)s
    and epoch = %(epoch)s

@@ -9,7 +9,7 @@ topic is complete only when all of the source's are.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,6 @@ from stream_workers.loop import Loop
 from stream_workers.opening import ShardState, TableState
 from stream_workers.routing import Routed
 from stream_workers.watch import Watch
-from topology.derived import Derived
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +38,10 @@ _FIRST = 0  # the shard whose owner passes markers on
 
 
 class DeriveLoop(Loop):
-    """One worker's loop over shards of derived topics. `register`: the registry's id of a topic's schema."""
+    """One worker's loop over shards of derived topics."""
 
-    def __init__(self, *parts: Any, register: Callable[[Derived], int]) -> None:
+    def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
-        self._register = register
         self._committing: Committing | None = None
         self._mark_at = 0.0
         self._touched: dict[int, float] = {}

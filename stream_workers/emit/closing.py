@@ -15,12 +15,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pyarrow as pa
-
 from ledger import Connection, closings, outbox
 from ledger.closings import Input
 from ledger.outbox import CLOSER, Record
-from schemas.codec import Encoder
+from stream_workers.emit.encoding import encoded
 from stream_workers.emit.steps import EmitStep
 from topology.program import FinalProgram, TableProgram
 
@@ -104,22 +102,14 @@ def _send(db: Connection, final: FinalProgram, version: str, seq: int, schema_id
     with db.cursor(name="emitted") as cursor:
         cursor.execute(final.read_sql.encode())
         while rows := cursor.fetchmany(_ROWS):
-            seq = outbox.add(db, version, CLOSER, final.topic.name, seq, encoded(final, schema_id, rows))
+            seq = outbox.add(db, version, CLOSER, final.topic.name, seq, _records(final, schema_id, rows))
     return seq
 
 
-def encoded(final: FinalProgram, schema_id: int, rows: Sequence[tuple[Any, ...]]) -> list[Record]:
+def _records(final: FinalProgram, schema_id: int, rows: Sequence[tuple[Any, ...]]) -> list[Record]:
     """The records; rows: record key, columns, revision."""
-    shape = final.topic.shape
-    keys, *columns = zip(*rows, strict=True)
-    arrays = [_array(values, field.arrow) for values, field in zip(columns, shape.fields, strict=True)]
-    frame = pa.RecordBatch.from_arrays(arrays, schema=shape.arrow)
-    values = Encoder().encode(shape, schema_id, frame).to_pylist()
-    return [Record(str(key).encode(), value) for key, value in zip(keys, values, strict=True)]
-
-
-def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    return pa.array(values, pa.int64()).cast(kind) if pa.types.is_timestamp(kind) else pa.array(values, kind)
+    values = encoded(final.topic, schema_id, [row[1:] for row in rows])
+    return [Record(str(row[0]).encode(), value) for row, value in zip(rows, values, strict=True)]
 
 
 def _moment(micros: int | None) -> str:

@@ -33,6 +33,6 @@ def send(db: Connection, box: outboxes.Claim, topic: str, seq: int, batch: Batch
             versions = ",".join(version for version, _ in found[index])
             records.append(refused(batch, index, box.pipeline, first.reason, first.detail, versions))
     if records:
-        seq = outbox.add(db, box.pipeline, box.shard, topic, seq, records)
+        seq = outbox.add(db, box.writer, box.shard, topic, seq, records)
         outboxes.move(db, box, seq)
     return seq

@@ -16,7 +16,7 @@ from topology.program import PipelineProgram
 
 
 def accept(program: PipelineProgram, settings: Settings) -> None:
-    """Let Kafka's groups stand where the ledger stands, for every table that emits and every shard with dead letters.
+    """Let Kafka's groups stand where the ledger stands, for every table that emits and all that shards send.
 
     Records that Kafka has and the ledger does not know of are sent again where their rows are emitted again.
     """
@@ -29,8 +29,8 @@ def accept(program: PipelineProgram, settings: Settings) -> None:
             topic = final_of(table).topic.name
             metadata = Published(found[1], kafka.describe(topic).topic_id).dump()
             set_offsets(settings, group_of(topic), [TopicPartition(topic, 0, found[0], metadata)])
-        if program.letters:
-            for shard, seq, born in outboxes.published(db, program.name):
-                metadata = Published(born, kafka.describe(program.letters).topic_id).dump()
-                group = shard_outbox.group_of(program.name, shard)
-                set_offsets(settings, group, [TopicPartition(program.letters, 0, seq, metadata)])
+        for outlet in program.outlets:
+            for shard, seq, born in outboxes.published(db, outlet.writer):
+                metadata = Published(born, kafka.describe(outlet.topic).topic_id).dump()
+                group = shard_outbox.group_of(outlet, shard)
+                set_offsets(settings, group, [TopicPartition(outlet.topic, 0, seq, metadata)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psycopg
@@ -51,7 +52,7 @@ class Sender:
     def __init__(self, settings: Settings, kafka: LogAdmin, clock: Clock, hit: Hit, holder: str) -> None:
         self._settings, self._kafka, self._clock, self._hit, self._holder = settings, kafka, clock, hit, holder
         self._lock = threading.Lock()
-        self._sending: dict[int, _Sending] = {}
+        self._sending: dict[tuple[int, str], _Sending] = {}  # by shard and writer
         self._gone: list[_Sending] = []  # the thread alone closes a publisher that it may be using
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -59,35 +60,37 @@ class Sender:
     # -- called by the loop
 
     def open(self, db: Connection, box: Outbox) -> None:
-        """Take over the outbox of a shard just claimed.
+        """Take over an outbox of a shard just claimed.
 
         Raises an `OffsetError` when Kafka and the ledger disagree, `Fenced` when another worker has claimed it since.
         """
         publisher = self._opened(db, box)
         with self._lock:
-            self._forget(box.claim.shard)
-            self._sending[box.claim.shard] = _Sending(box, publisher, box.claim.outbox_seq, publisher.at)
+            self._forget(_key(box))
+            self._sending[_key(box)] = _Sending(box, publisher, box.claim.outbox_seq, publisher.at)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
             self._thread.start()
         self._wake.set()
 
-    def due(self, shard: int, seq: int) -> None:
-        """Everything up to number `seq` is committed."""
-        sending = self._sending.get(shard)
-        if sending is not None and seq > sending.due:
-            sending.due = seq
-            self._wake.set()
+    def due(self, shard: int, sent: Mapping[str, int]) -> None:
+        """Everything up to these numbers, by writer, is committed."""
+        for writer, seq in sent.items():
+            sending = self._sending.get((shard, writer))
+            if sending is not None and seq > sending.due:
+                sending.due = seq
+                self._wake.set()
 
     def full(self, shard: int) -> bool:
         """Whether a shard had better wait with its next batch until Kafka has taken more of what it has sent."""
-        sending = self._sending.get(shard)
-        return sending is not None and sending.due - sending.at > UNPUBLISHED // 2
+        ours = [sending for (of, _), sending in list(self._sending.items()) if of == shard]
+        return any(sending.due - sending.at > UNPUBLISHED // 2 for sending in ours)
 
     def drop(self, shard: int) -> None:
         """The shard is no longer ours."""
         with self._lock:
-            self._forget(shard)
+            for key in [key for key in self._sending if key[0] == shard]:
+                self._forget(key)
 
     def close(self) -> None:
         """Publish what is in the outboxes, end the thread."""
@@ -96,13 +99,13 @@ class Sender:
         if self._thread is not None:
             self._thread.join(_END_SECONDS)
 
-    def _forget(self, shard: int) -> None:
-        sending = self._sending.pop(shard, None)
+    def _forget(self, key: tuple[int, str]) -> None:
+        sending = self._sending.pop(key, None)
         if sending is not None:
             self._gone.append(sending)
 
     def _opened(self, db: Connection, box: Outbox) -> ShardPublisher:
-        publisher = ShardPublisher(self._settings, self._kafka, box.topic, box.claim, self._hit)
+        publisher = ShardPublisher(self._settings, self._kafka, box.outlet, box.claim, self._hit)
         try:
             publisher.open(db, self._clock.monotonic())
         except BaseException:
@@ -130,8 +133,8 @@ class Sender:
                 log.exception("sender: connecting again")
                 self._stop.wait(_TICK_SECONDS)
         with self._lock:
-            for shard in list(self._sending):
-                self._forget(shard)
+            for key in list(self._sending):
+                self._forget(key)
         self._close_gone()
 
     def _round(self, db: Connection) -> bool:
@@ -169,8 +172,8 @@ class Sender:
         except Fenced as error:
             log.info("%s", error)
             with self._lock:
-                if self._sending.get(sending.box.claim.shard) is sending:
-                    self._forget(sending.box.claim.shard)
+                if self._sending.get(_key(sending.box)) is sending:
+                    self._forget(_key(sending.box))
             return False
 
     def _trouble(self, db: Connection, sending: _Sending, error: Exception) -> None:
@@ -179,12 +182,16 @@ class Sender:
         sending.pause = min(_BACKOFF_SECONDS[1], max(_BACKOFF_SECONDS[0], 2 * sending.pause))
         pause = _BLOCKED_SECONDS if isinstance(error, Terminal) else sending.pause
         sending.until = self._clock.monotonic() + pause
-        if isinstance(error, Fenced) or self._sending.get(sending.box.claim.shard) is not sending:
+        if isinstance(error, Fenced) or self._sending.get(_key(sending.box)) is not sending:
             log.info("%s", error)  # or opened anew by the loop meanwhile, which fences this one
             return
         says = str(error) or type(error).__name__
         known = isinstance(error, HeadraceError)
-        log.error("%s", fields(shard=sending.box.claim.shard, error=says), exc_info=None if known else error)
+        log.error(
+            "%s",
+            fields(shard=sending.box.claim.shard, writer=sending.box.claim.writer, error=says),
+            exc_info=None if known else error,
+        )
         outboxes.note(db, sending.box.claim, says)
 
     def _close(self, sending: _Sending) -> None:
@@ -197,3 +204,7 @@ class Sender:
             gone, self._gone = self._gone, []
         for sending in gone:
             self._close(sending)
+
+
+def _key(box: Outbox) -> tuple[int, str]:
+    return box.claim.shard, box.claim.writer

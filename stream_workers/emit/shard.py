@@ -1,36 +1,46 @@
-"""The outbox of a shard: dead letters of a pipeline's tables on their way to the dead-letter topic."""
+"""An outbox of a shard: what its batches send to one topic."""
 
 from __future__ import annotations
 
+from headrace.errors import PartitionsChanged
 from headrace.settings import Settings
 from ledger import Connection, outboxes
 from ledger.outboxes import Claim
 from stream_workers.emit.publishing import Hit, Outbox, Publisher
 from stream_workers.log import LogAdmin
+from topology.program import Outlet
+
+_RECORDS = {"letters": "dead letters", "changes": "rows"}
 
 
-def group_of(pipeline: str, shard: int) -> str:
-    """The group whose offset is the number of the last dead letter published of a shard."""
-    return f"headrace.letters.{pipeline}.{shard}"
+def group_of(outlet: Outlet, shard: int) -> str:
+    """The group whose offset is the number of the last record published of a shard."""
+    return f"headrace.{outlet.kind}.{outlet.name}.{shard}"
 
 
 class ShardPublisher(Publisher):
-    """Publishes what the batches of one shard put into its outbox."""
+    """Publishes what the batches of one shard put into one of its outboxes."""
 
-    def __init__(self, settings: Settings, kafka: LogAdmin, topic: str, claim: Claim, hit: Hit) -> None:
+    def __init__(self, settings: Settings, kafka: LogAdmin, outlet: Outlet, claim: Claim, hit: Hit) -> None:
         self._claim = claim
+        log = kafka.describe(outlet.topic)
+        if outlet.emitted and log.partitions != outlet.emitted.partitions:
+            raise PartitionsChanged(
+                f"{outlet.topic} has {log.partitions} partitions, {outlet.name} says {outlet.emitted.partitions};"
+                " nothing was published; keys stay in their partitions only while the number does not change"
+            )
         box = Outbox(
             pipeline=claim.pipeline,
-            writer=claim.pipeline,
+            writer=claim.writer,
             shard=claim.shard,
-            topic=topic,
-            group=group_of(claim.pipeline, claim.shard),
+            topic=outlet.topic,
+            group=group_of(outlet, claim.shard),
             # No pipeline's name has a colon: it is nobody else's id.
-            transactional_id=f"headrace-{claim.pipeline}:letters:{claim.shard}",
-            where=f"{claim.pipeline} shard {claim.shard} to {topic}",
-            records="dead letters",
+            transactional_id=f"headrace-{claim.pipeline}:{outlet.kind}:{outlet.name}:{claim.shard}",
+            where=f"{outlet.name} shard {claim.shard} to {outlet.topic}",
+            records=_RECORDS[outlet.kind],
         )
-        super().__init__(settings, box, claim, kafka.describe(topic), hit)
+        super().__init__(settings, box, claim, log, hit)
 
     def _standing(self, db: Connection) -> Claim:
         return outboxes.standing(db, self._claim)

@@ -27,3 +27,9 @@ class LetterStep(Enum):
     """Where a batch has put dead letters into the outbox; from there they go through the `outbox` steps above."""
 
     NUMBERED = "letters_numbered"
+
+
+class ChangeStep(Enum):
+    """Where a batch or a correction has put changed rows into the outbox; from there they go the same way."""
+
+    NUMBERED = "changes_numbered"

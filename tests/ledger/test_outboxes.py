@@ -21,7 +21,7 @@ def ledger(database: str) -> Iterator[Connection]:
 
 
 def _claimed(db: Connection, worker: str = "one") -> Claim:
-    return outboxes.claim(db, "orders", 3, worker)
+    return outboxes.claim(db, "orders", "orders", 3, worker)
 
 
 def test_an_outbox_has_one_owner_and_a_bound(ledger: Connection) -> None:
@@ -29,12 +29,12 @@ def test_an_outbox_has_one_owner_and_a_bound(ledger: Connection) -> None:
     new = _claimed(ledger, "other")
     assert (new.born, new.outbox_seq) == (old.born, 0) and new.epoch > old.epoch
     for call in (lambda: outboxes.lock(ledger, old), lambda: outboxes.standing(ledger, old)):
-        with pytest.raises(Fenced, match="another worker sends its dead letters"):
+        with pytest.raises(Fenced, match="another worker sends its records"):
             call()
     with pytest.raises(Fenced):
         outboxes.sent(ledger, old, 0)
     outboxes.move(ledger, new, UNPUBLISHED)
-    with pytest.raises(OutboxFull, match=r"100,000 dead letters wait for Kafka.*nothing is lost"):
+    with pytest.raises(OutboxFull, match=r"100,000 records wait for Kafka.*nothing is lost"):
         outboxes.lock(ledger, new)
     outboxes.sent(ledger, new, 1)
     assert outboxes.lock(ledger, new) == UNPUBLISHED

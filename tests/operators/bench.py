@@ -34,8 +34,9 @@ from stream_workers.committing import commit
 from stream_workers.correcting import correct
 from stream_workers.decoding import decoding
 from stream_workers.dedup import look_up
+from stream_workers.emit.steps import ChangeStep
 from stream_workers.lookups import Lookups
-from stream_workers.opening import ShardState, TableState
+from stream_workers.opening import ShardState, TableState, claim_outboxes
 from stream_workers.routing import Forced, Router
 from stream_workers.steps import CorrectionStep, Step
 from stream_workers.versions import register
@@ -52,7 +53,7 @@ class Crash(Exception):
 
 
 class _Crashing(Failpoints):
-    def __init__(self, at: Step | CorrectionStep | None) -> None:
+    def __init__(self, at: Step | CorrectionStep | ChangeStep | None) -> None:
         super().__init__("")
         self._at = at
 
@@ -161,7 +162,7 @@ class Bench:
         """Where the worker stands."""
         return self._state(partition).next_offset
 
-    def advance(self, partition: int, to_offset: int, crash: Step | None = None) -> None:
+    def advance(self, partition: int, to_offset: int, crash: Step | ChangeStep | None = None) -> None:
         """Consume one batch up to `to_offset`; with `crash` the worker dies at that step and is started again."""
         state = self._state(partition)
         start = state.next_offset
@@ -201,7 +202,7 @@ class Bench:
         )
         return [Wish(record, version, payload) for record, version in found if version.startswith(table)]
 
-    def decide(self, partition: int, crash: CorrectionStep | None = None) -> None:
+    def decide(self, partition: int, crash: CorrectionStep | ChangeStep | None = None) -> None:
         """Decide the corrections that are due; with `crash` the worker dies at that step and is started again."""
         try:
             parts = (_Crashing(crash), self._decoded, self._router, self._programs, self._state(partition))
@@ -237,7 +238,8 @@ class Bench:
     def _state(self, shard: int) -> ShardState:
         if shard not in self._states:
             claims = shards.claim(self.db, sorted(self._programs), shard, "bench")
-            state = ShardState(shard, self.topic.name, "born")
+            boxes = claim_outboxes(self.db, self.program, shard, "bench", {})
+            state = ShardState(shard, self.topic.name, "born", outboxes=boxes)
             for claim in claims:
                 at = claim.positions.get(self.topic.name)
                 if at is None:

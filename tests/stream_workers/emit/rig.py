@@ -62,14 +62,15 @@ class FinalRig(DerivedRig):
 
     def mark(self) -> None:
         """End-of-input markers after everything that was sent."""
-        self.mark_end(_micros(_BEGIN + timedelta(minutes=self.minute)))
+        self.mark_end(micros(_BEGIN + timedelta(minutes=self.minute)))
 
     def fix(self) -> None:
         """Replay every open dead letter with an amount that is not refused."""
         with connect(self.database) as db:
             rows = db.execute(
                 "select d.record_id, d.table_version, r.payload from ledger.dead_letters d"
-                " join ledger.dead_letter_records r using (record_id) where d.state = 'open' order by 1, 2"
+                " join ledger.dead_letter_records r using (record_id)"
+                " where d.state = 'open' and r.payload is not null order by 1, 2"
             ).fetchall()
             by_value = {m.value: m.order for m in self.sent.messages if m.kind == "negative"}
             wishes, known = [], set()
@@ -103,7 +104,7 @@ class FinalRig(DerivedRig):
         for key, row, message in self.values(f"{self.topic}-{suffix}"):
             *head, revision = row.values()
             assert key == head[0]
-            found.append((message.partition(), [_micros(v) if isinstance(v, datetime) else v for v in head], revision))
+            found.append((message.partition(), [micros(v) if isinstance(v, datetime) else v for v in head], revision))
         return found
 
     def verify_topics(self, *, built_anew: bool = False) -> None:
@@ -112,8 +113,7 @@ class FinalRig(DerivedRig):
         built_anew: then revisions begin again, and no row is left out.
         """
         rows = [
-            {**m, "micros": _micros(datetime.fromisoformat(m["orderTimestamp"]))}
-            for m in [*self.sent.good, *self.fixed]
+            {**m, "micros": micros(datetime.fromisoformat(m["orderTimestamp"]))} for m in [*self.sent.good, *self.fixed]
         ]
         db = duckdb.connect()
         db.register("log", pa.Table.from_pylist(rows))
@@ -133,5 +133,5 @@ class FinalRig(DerivedRig):
             assert last == expected, suffix
 
 
-def _micros(at: datetime) -> int:
+def micros(at: datetime) -> int:
     return (at - _EPOCH) // timedelta(microseconds=1)

@@ -98,8 +98,8 @@ def test_what_the_ledger_and_kafka_disagree_about_is_said_and_accepted(letters: 
 
 def test_a_batch_waits_while_too_many_are_not_published(letters: LettersRig, seed: int) -> None:
     letters.query(
-        "insert into ledger.outboxes (pipeline, shard, epoch, owner, outbox_seq)"
-        " values ('orders', 0, 0, 'by hand', %s) returning 1",
+        "insert into ledger.outboxes (pipeline, writer, shard, epoch, owner, outbox_seq)"
+        " values ('orders', 'orders', 0, 0, 'by hand', %s) returning 1",
         UNPUBLISHED,
     )
     letters.query(
@@ -111,7 +111,7 @@ def test_a_batch_waits_while_too_many_are_not_published(letters: LettersRig, see
     fails = ",".join(f"{EmitStep.BEGUN.value}:raise:{n}" for n in (1, 2, 3))  # Kafka takes nothing at first
     worker = letters.start(HEADRACE_FAILPOINTS=fails)
     letters.wait(letters.settled)
-    assert any("dead letters wait for Kafka" in log.read_text() for log in letters.log_dir.rglob("*.log"))
+    assert any("records wait for Kafka" in log.read_text() for log in letters.log_dir.rglob("*.log"))
     letters.verify_topic()
     letters.verify()
     assert stop(worker) == 0, letters.logs()
