@@ -78,9 +78,9 @@ def validate(as_json: bool) -> None:
     )
     if found.emitted:
         show_table(
-            "final rows",
-            ["topic", "of table", "key", "partitions"],
-            [(t.name, t.table, t.key, t.partitions) for t in found.emitted.values()],
+            "emitted rows",
+            ["topic", "of table", "key", "partitions", "sent when"],
+            [(t.name, t.table, t.key, t.partitions, t.emitted_when) for t in found.emitted.values()],
         )
     lakes = [program.table for program in found.archives.values() if isinstance(program.table, Archive)]
     if lakes:

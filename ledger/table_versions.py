@@ -68,8 +68,11 @@ def drop(db: Connection, pipeline: str) -> list[str]:
             for (name_of_part,) in made:
                 db.execute(quoting.SQL("drop table if exists {}").format(quoting.Identifier(schema, name_of_part)))
             db.execute("delete from ledger.table_versions where table_version = %s", (version,))
-        db.execute("delete from ledger.outboxes where pipeline = %s", (pipeline,))
-        db.execute("delete from ledger.outbox where writer = %s", (pipeline,))
+        db.execute(
+            "with gone as (delete from ledger.outboxes where pipeline = %s returning writer)"
+            " delete from ledger.outbox where writer in (select writer from gone)",
+            (pipeline,),
+        )
         db.execute(
             "delete from ledger.dead_letter_records r"
             " where not exists (select from ledger.dead_letters d where d.record_id = r.record_id)"

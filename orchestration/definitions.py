@@ -55,6 +55,7 @@ def build(found: declared.Catalog) -> Definitions:
                 emitted.spec(t, found.tables[t.table], place(found.tables[t.table].table))
                 for t in found.emitted.values()
             ),
+            *(emitted.alerts(one, table, place(one.alert)) for _, table in programs for one in table.transitions),
             *(views.spec(view, found.tables[view.table], place(view.view)) for view in found.views.values()),
             *(joins.spec(join, place(join.join)) for join in found.joins.values()),
         ],

@@ -160,7 +160,7 @@ def _commit(
         box = state.outboxes[program.version_id] if routed and sends(program, routed) else None
         sent = {program.version_id: outboxes.lock(db, box.claim)} if box else {}
         failpoints.hit(CorrectionStep.ADVANCED)
-        days = merge(db, failpoints, program, state.shard, routed) if routed else ()
+        days = merge(db, failpoints, program, state.shard, routed).days if routed else ()
         for writer, seq in sent.items():
             sent[writer] = changes.send(db, state.outboxes[writer], seq, program)
             failpoints.hit(ChangeStep.NUMBERED)

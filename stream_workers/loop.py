@@ -272,7 +272,7 @@ class Loop:
         """Claim a shard; its state and the topic's id."""
         if not self._schema_ids:
             self._schema_ids = {
-                one.writer: self._register(one.emitted) for one in self.program.outlets if one.emitted is not None
+                one.writer: self._register(one.declared) for one in self.program.outlets if one.declared is not None
             }
         return open_shard(db, self.kafka, self.program, shard, self.worker, self._schema_ids)
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from stream_workers import dedup, fates, tombstones
 from stream_workers.batch import Batch, Offsets, no_offsets
 from topology import duck
-from topology.program import Part, PipelineProgram, TableProgram
+from topology.program import PipelineProgram, TableProgram
 from topology.window import Hopping, Session
 
 _DAY = 86_400_000_000
@@ -54,7 +54,8 @@ class Refusal:
 class Routed:
     """What a batch means for one table: `rows` per part, empty where none was applied. Times in microseconds.
 
-    late, duplicate: offsets of the records that were left out as such. fresh: ids to remember.
+    late, duplicate: offsets of the records that were left out as such. fresh: ids to remember. versions: of the table's
+    rows, all that the batch has, where there are alerts on them; a correction, which comes at any time, has none.
     """
 
     applied: int
@@ -71,6 +72,7 @@ class Routed:
     late: Offsets = field(default_factory=no_offsets)
     duplicate: Offsets = field(default_factory=no_offsets)
     fresh: pa.Table | None = None
+    versions: pa.Table | None = None
     changed: pa.Table | None = None
 
 
@@ -142,7 +144,7 @@ class Router:
         if refused is not None and taken.applied:
             refusals, taken = [*refusals, Refusal(0, *refused)], fates.Taken(0, None, None)
         taken, fresh = self._known(table, batch, taken, (watermark, lifted), look)
-        rows = tuple(self._rows(table, part) for part in table.parts) if taken.applied else ()
+        rows = tuple(self._arrow(table, part.rows_sql) for part in table.parts) if taken.applied else ()
         return Routed(
             applied=taken.applied,
             filtered=counts[f"t{k}_filtered"] or 0,
@@ -158,8 +160,14 @@ class Router:
             late=batch.offsets[taken.late],
             duplicate=batch.offsets[taken.duplicate],
             fresh=fresh,
+            versions=self._versions(table, batch) if taken.applied else None,
             changed=self._changed(table, taken) if taken.applied and taken.late_taken.size else None,
         )
+
+    def _versions(self, table: TableProgram, batch: Batch) -> pa.Table | None:
+        if not table.transitions or table.newest is None or batch.corrected:
+            return None
+        return self._arrow(table, table.newest.versions_sql)
 
     def _changed(self, table: TableProgram, taken: fates.Taken) -> pa.Table:
         """The rows that records change which may be late."""
@@ -180,9 +188,9 @@ class Router:
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             raise refused_by_postgres(table.version_id, error) from error
 
-    def _rows(self, table: TableProgram, part: Part) -> pa.Table:
+    def _arrow(self, table: TableProgram, query: str) -> pa.Table:
         try:
-            return self._duck.sql(part.rows_sql).to_arrow_table()
+            return self._duck.sql(query).to_arrow_table()
         except _OF_THE_DATA as error:
             raise Poison(table.version_id, f"rejected:{type(error).__name__}", str(error)) from error
 

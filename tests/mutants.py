@@ -118,6 +118,16 @@ MUTANTS = (
         "tests/operators/test_changes.py::test_the_last_record_of_each_key_is_the_row",
     ),
     Mutant(
+        "row-before-forgotten-between-batches",
+        (("stream_workers/emit/transitions.py", "zip(*before, strict=True) if before else", "zip() if False else"),),
+        "tests/operators/test_transitions.py::test_equals_the_query_over_the_log",
+    ),
+    Mutant(
+        "older-record-is-a-transition",
+        (("topology/transition_compile.py", "_event_time >= {_HIGH}", "TRUE"),),
+        "tests/operators/test_transitions.py::test_equals_the_query_over_the_log",
+    ),
+    Mutant(
         "outbox-published-again",
         (("stream_workers/emit/publishing.py", "    return at\n", "    return claim.published_seq\n"),),
         f"{_WORKERS}/emit/test_final.py::test_kafkas_offset_is_the_truth",

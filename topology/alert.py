@@ -13,6 +13,9 @@ ALERT_ID = "alertId"
 class Alert(Derived):
     """A topic with one alert for each valid record of the source for which `when` is TRUE.
 
+    source: a topic, a table that emits final rows, or a `Latest`: then `when` and `columns` see each newer row, and of
+    the one before it `previous_COLUMN`.
+
     Everything else is as for `Derived`. The first field is `alertId`, the text `ALERT:TOPIC:PARTITION:OFFSET` of the
     record: whoever makes the alerts anew, under whatever cuts, gives the same record the same id, so that a receiver
     outside of Kafka's transactions recognizes one that it has seen. key: by default the column that copies the source's
@@ -28,6 +31,11 @@ class Alert(Derived):
         object.__setattr__(self, "where", self.when)
         if not self.key:
             object.__setattr__(self, "key", self._copied_key())
+
+    @property
+    def on_transitions(self) -> bool:
+        """Its source may be a `Latest`: then an alert is a row that has become what `when` says."""
+        return True
 
     @property
     def identity(self) -> str:

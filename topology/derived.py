@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from topology.origin import Origin
 from topology.topic import EventTime, Topic
+from topology.transition import TransitionTopic
 
 if TYPE_CHECKING:
     from schemas.avro import AvroSchema
@@ -64,6 +65,16 @@ class Derived(Topic):
         return self._copy_of(self.source.key)
 
     @property
+    def on_transitions(self) -> bool:
+        """Whether its source may be a table's transitions."""
+        return False
+
+    @property
+    def beside(self) -> bool:
+        """Whether the worker of its source's table makes it, beside the table; what cannot be computed is null then."""
+        return isinstance(self.source, TransitionTopic)
+
+    @property
     def depth(self) -> int:
         """One step after its source."""
         return 1 + self.source.depth
@@ -71,6 +82,8 @@ class Derived(Topic):
     @property
     def maker(self) -> str:
         """Name of the worker group that makes it."""
+        if self.beside:
+            return self.source.pipeline_name
         return self.made_by or f"{self.source.pipeline_name}-derived"
 
     @cached_property

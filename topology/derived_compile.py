@@ -64,13 +64,25 @@ def check(derived: Derived, place: str) -> None:
         raise DeclarationError(
             f'{where}.made_by: "{derived.maker}" does not fit; use letters, digits, ".", "_" and "-"'
         )
-    if source.dead_letters is None:
+    if derived.beside:
+        _check_beside(derived, where)
+    elif source.dead_letters is None:
         raise DeclarationError(
             f"{where}: its source {source.name} has no dead_letters, the topic for records that cannot be taken; "
             f'declare it in the {_declared_in(source)}, as in dead_letters="failed-{source.name}"'
         )
     for name, bound in (("fresh_within", derived.fresh_within), ("max_lag", derived.max_lag)):
         checks.bound(bound, f"{where}.{name}")
+
+
+def _check_beside(derived: Derived, where: str) -> None:
+    """What the worker of a table makes beside it has no dead letters and no worker group of its own."""
+    if derived.require:
+        raise DeclarationError(f"{where}.require: transitions have no dead letters; say it in when")
+    if derived.made_by:
+        raise DeclarationError(
+            f"{where}.made_by: the worker of {derived.source.name} makes it, as part of the table's work; leave it out"
+        )
 
 
 def _declared_in(source: Topic) -> str:

@@ -47,7 +47,14 @@ def schema_of(derived: Derived, place: str | None = None) -> AvroSchema:
     source = derived.source.shape
     types = Types(source)
     fields = [
-        _field(name, expression_of(derived, name, source, where), source, types, f"{where}.columns.{name}")
+        _field(
+            name,
+            expression_of(derived, name, source, where),
+            source,
+            types,
+            derived.beside,
+            f"{where}.columns.{name}",
+        )
         for name in derived.columns
     ]
     if derived.identity:
@@ -70,7 +77,9 @@ def copied(expression: Expression, source: AvroSchema) -> Field | None:
     return source.by_name[expression.columns[0]] if plain else None
 
 
-def _field(name: str, expression: Expression, source: AvroSchema, types: Types, place: str) -> dict[str, Any]:
+def _field(
+    name: str, expression: Expression, source: AvroSchema, types: Types, nullable: bool, place: str
+) -> dict[str, Any]:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise DeclarationError(f'{place}: field name "{name}" does not fit; a letter or "_", then letters, digits, "_"')
     same = copied(expression, source)
@@ -89,7 +98,7 @@ def _field(name: str, expression: Expression, source: AvroSchema, types: Types, 
         raise DeclarationError(
             f"{place}: {duck_type} has no Avro type; cast it to one of {', '.join(sorted(AVRO))} or DECIMAL"
         )
-    return {"name": name, "type": ["null", kind] if may_be_null(expression, source) else kind}
+    return {"name": name, "type": ["null", kind] if nullable or may_be_null(expression, source) else kind}
 
 
 def may_be_null(expression: Expression, source: AvroSchema) -> bool:

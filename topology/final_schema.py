@@ -27,14 +27,15 @@ def rows_schema(
     """The schema of a table's rows with `more` fields after its columns; raises `DeclarationError`."""
     table = topic.of
     known = {*table.by, "windowStart", "windowEnd", "windowNumber", "windowRecords"}
-    fields = [_field(c, c.name not in known, f"{place}: {table.name}.emit: column {c.name}") for c in columns]
+    fields = [field_of(c, c.name not in known, f"{place}: {table.name}.emit: column {c.name}") for c in columns]
     fields.extend(more)
     name = "".join(c if c.isascii() and c.isalnum() else "_" for c in topic.name)
     record = {"type": "record", "name": name if not name[0].isdigit() else f"_{name}", "fields": fields}
     return parse(json.dumps(record), topic.shape_name)
 
 
-def _field(column: Column, nullable: bool, place: str) -> Mapping[str, object]:
+def field_of(column: Column, nullable: bool, place: str) -> Mapping[str, object]:
+    """The Avro field of a column; raises `DeclarationError` starting with `place` where Avro has no such type."""
     decimal = decimal_of(column.duck_type)
     kind = (
         {"type": "bytes", "logicalType": "decimal", "precision": decimal[0], "scale": decimal[1]}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from headrace.errors import DeclarationError
 from topology.changes import Changes
 from topology.topic import Topic
+from topology.transition import TransitionTopic, topic_of
 
 if TYPE_CHECKING:
     from topology.lookup import Lookup
@@ -37,6 +40,13 @@ class Latest:
     max_lag: str = "1 minute"
     description: str = ""
     owners: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def transitions(self) -> TransitionTopic:
+        """What happens to its rows, the source of alerts; raises `DeclarationError` before its source is a topic."""
+        if not isinstance(self.source, Topic):
+            raise DeclarationError(f"{self.name}.source is no topic; alerts are on transitions of a table over a topic")
+        return topic_of(self)
 
     # -- as other tables have them
 

@@ -26,7 +26,7 @@ from topology.duck import quoted, text, version
 from topology.expression import row_expression
 from topology.latest import Latest
 from topology.lookup_compile import Looked
-from topology.program import Column, Part, TableProgram
+from topology.program import Column, NewestProgram, Part, TableProgram
 from topology.route import KEY_BYTES, TableRoute, TextCheck, Tried, key_checks
 from topology.state import decimal_of
 from topology.topic import Topic
@@ -147,6 +147,10 @@ def compile_latest(
         definition=definition,
         nulls_sql=None if deleting is None else f"SELECT _i, {deleting} AS reason FROM nulls ORDER BY _i",
         lookups=tuple(one.program for one in looked),
+        newest=NewestProgram(
+            _versions_sql(key, {name: sql for name, (sql, _) in stored.items()}, values, prefix, deleting),
+            _before_sql(state_table, stage, key, rows),
+        ),
         changes=compile_newest(latest, state_table, stage, key, (*key, *values), place) if latest.emit else None,
     )
     return route, program
@@ -207,6 +211,18 @@ def _rows_sql(
     deleting: str | None,
 ) -> str:
     """The newest row of each key among the applied records and deletions of a batch, or all of them."""
+    rows = _versions_sql(key, values, columns, prefix, deleting)
+    names = ", ".join(quoted(column.name) for column in key)
+    if latest.history:
+        return f"{rows}\nORDER BY {names}, _event_time, _offset"
+    newest = f"QUALIFY row_number() OVER (PARTITION BY {names} ORDER BY _event_time DESC, _offset DESC) = 1"
+    return f"SELECT * FROM (\n{rows}\n)\n{newest}\nORDER BY {names}"
+
+
+def _versions_sql(
+    key: Sequence[Column], values: dict[str, str], columns: Sequence[Column], prefix: str, deleting: str | None
+) -> str:
+    """The applied records and deletions of a batch."""
     keys = [f"f.{quoted(column.name)}" for column in key]
     made = [f"{sql} AS {quoted(name)}" for name, sql in values.items()]
     order = ["make_timestamptz(r.event_time) AS _event_time", "f._offset", "FALSE AS _deleted"]
@@ -217,14 +233,27 @@ def _rows_sql(
         nothing = [f"CAST(NULL AS {column.duck_type})" for column in columns]
         gone = [_typed(key[0].duck_type), "make_timestamptz(_event_time)", "_offset", "TRUE", *nothing]
         rows += f"\nUNION ALL\nSELECT {_list(gone)}\nFROM nulls\nWHERE ({deleting}) IS NULL AND _event_time IS NOT NULL"
-    names = ", ".join(quoted(column.name) for column in key)
-    if latest.history:
-        return f"{rows}\nORDER BY {names}, _event_time, _offset"
-    newest = f"QUALIFY row_number() OVER (PARTITION BY {names} ORDER BY _event_time DESC, _offset DESC) = 1"
-    return f"SELECT * FROM (\n{rows}\n)\n{newest}\nORDER BY {names}"
+    return rows
 
 
 # -- Postgres
+
+
+def _before_sql(state_table: str, stage: str, key: Sequence[Column], rows: Sequence[Column]) -> str:
+    """The newest row that the shard has of each staged key."""
+    keys = [quoted(column.name) for column in key]
+    same = " AND ".join([*(f"s.{name} = k.{name}" for name in keys), "s.shard = %(shard)s"])
+    names = [
+        f"(extract(epoch FROM v.{quoted(one.name)}) * 1000000)::bigint"
+        if one.duck_type == _INSTANT[0]
+        else f"v.{quoted(one.name)}"
+        for one in rows
+    ]
+    return (
+        f"SELECT {', '.join(names)}\nFROM (SELECT DISTINCT {', '.join(keys)} FROM {stage}) AS k\n"
+        f"CROSS JOIN LATERAL (\nSELECT * FROM {state_table} AS s WHERE {same}\n"
+        "ORDER BY s._event_time DESC, s._offset DESC LIMIT 1\n) AS v"
+    )
 
 
 def _state_ddl(state_table: str, key: Sequence[Column], values: Sequence[Column], *, history: bool) -> str:

@@ -1,4 +1,4 @@
-"""What a topic is made of: another topic, or a table's final rows."""
+"""What a topic is made of: another topic, a table's final rows, or the transitions of a table's rows."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any, overload
 
 from headrace.errors import DeclarationError
 from topology.aggregate import Aggregate
+from topology.latest import Latest
 from topology.topic import Topic
 
 
 class Origin:
-    """The field `source` of a `Derived`: takes a topic, or a table that emits, and is the topic in both cases."""
+    """The field `source` of a `Derived`: takes a topic, a table that emits final rows or a `Latest`, and is a topic."""
 
     @overload
     def __get__(self, instance: None, owner: type) -> Origin: ...
@@ -23,11 +24,16 @@ class Origin:
         found: Topic = instance.__dict__["source"]
         return found
 
-    def __set__(self, instance: Any, value: Topic | Aggregate) -> None:
-        source = value.final if isinstance(value, Aggregate) else value
+    def __set__(self, instance: Any, value: Topic | Aggregate | Latest) -> None:
+        source: object = value
+        if isinstance(value, Aggregate):
+            source = value.final
+        elif isinstance(value, Latest) and instance.on_transitions:
+            source = value.transitions
         if not isinstance(source, Topic):
             name = getattr(value, "name", repr(value))
             raise DeclarationError(
                 f"{instance.name}.source: {name} is no topic; give a topic, or an Aggregate whose final rows are one"
+                + (", or a Latest" if instance.on_transitions else "")
             )
         instance.__dict__["source"] = source

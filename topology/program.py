@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from schemas.avro import AvroSchema
 from topology import texts
 from topology.aggregate import Aggregate
+from topology.alert import Alert
 from topology.archive import Archive
 from topology.changes import ChangesTopic
 from topology.derived import Derived
@@ -137,18 +138,44 @@ class ChangesProgram:
 
 
 @dataclass(frozen=True)
+class NewestProgram:
+    """What happens to the rows of a table of newest rows; see `topology.transition_compile`.
+
+    versions_sql: in DuckDB, all applied records and deletions of a batch; before_sql: in Postgres, between staging and
+    merging, the rows that shard `%(shard)s` has of the staged keys, with the same columns.
+    """
+
+    versions_sql: str
+    before_sql: str
+
+
+@dataclass(frozen=True)
+class TransitionProgram:
+    """Alerts on the transitions of a table's rows.
+
+    alerts_sql: in DuckDB, over `versions` and `before`; the fields of the alert, then `_key`. `$prefix` comes before
+    the offset in the id. lineage: the table's columns of each field.
+    """
+
+    alert: Alert
+    alerts_sql: str
+    lineage: Mapping[str, tuple[str, ...]] = field(compare=False)
+
+
+@dataclass(frozen=True)
 class Outlet:
     """What the batches of a pipeline's shards send to a topic, each shard through an outbox of its own.
 
-    writer: whose records they are in the ledger: the pipeline's, or the table version's. name: of pipeline or table.
-    emitted: the topic as declared, of rows.
+    writer: whose records they are in the ledger: the pipeline's, the table version's or the alert's. name: of pipeline,
+    table or alert. table: the version that sends, of rows and alerts; declared: their topic.
     """
 
-    kind: Literal["letters", "changes"]
+    kind: Literal["letters", "changes", "alerts"]
     writer: str
     name: str
     topic: str
-    emitted: EmittedTopic | None = None
+    table: str = ""
+    declared: Topic | None = None
 
 
 @dataclass(frozen=True)
@@ -184,7 +211,7 @@ class TableProgram:
     with `final_sql` at or below its partition's watermark is late and not applied. nulls_sql: why a record without
     value deletes no row, in tables in which some do. ids: of tables that leave out records they have had.
     final, changes: how its final rows, or its changed ones, are emitted, where they are. lookups: the columns that come
-    beside its records.
+    beside its records. newest, transitions: of tables of newest rows, and the alerts on what happens to these.
     """
 
     table: Declared
@@ -206,6 +233,8 @@ class TableProgram:
     final: FinalProgram | None = None
     lookups: tuple[LookupProgram, ...] = ()
     changes: ChangesProgram | None = None
+    newest: NewestProgram | None = None
+    transitions: tuple[TransitionProgram, ...] = ()
 
     @property
     def name(self) -> str:
@@ -335,7 +364,11 @@ class PipelineProgram:
         for table in self.tables:
             if table.changes:
                 to = table.changes.topic
-                found.append(Outlet("changes", table.version_id, table.name, to.name, to))
+                found.append(Outlet("changes", table.version_id, table.name, to.name, table.version_id, to))
+            for alert in (one.alert for one in table.transitions):
+                # No pipeline's name has a colon, and every table version an "@".
+                writer = f"{self.name}:{alert.name}"
+                found.append(Outlet("alerts", writer, alert.name, alert.name, table.version_id, alert))
         return tuple(found)
 
     @property

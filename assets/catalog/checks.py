@@ -13,6 +13,7 @@ from topology import Aggregate, Derived, FileSource, Latest, Topic
 from topology.compile import compile_alone
 from topology.emitted import EmittedTopic
 from topology.final import FinalTopic
+from topology.transition import TransitionTopic
 
 
 def check_letters(topics: Mapping[str, Topic], places: Mapping[int, str]) -> None:
@@ -35,8 +36,8 @@ def check_topic(
     remedy: str = "declare a Derived of the final rows, which is a topic",
 ) -> None:
     """The topic of a source, a table or an archive is a declared one."""
-    if isinstance(topic, EmittedTopic | Aggregate | Latest):
-        table = topic.table if isinstance(topic, EmittedTopic) else topic.name
+    if isinstance(topic, EmittedTopic | TransitionTopic | Aggregate | Latest):
+        table = topic.table if isinstance(topic, EmittedTopic | TransitionTopic) else topic.name
         raise DeclarationError(
             f"{place}: {name}: neither table {table} nor its final rows are a topic for it; {remedy}"
         )
@@ -48,9 +49,9 @@ def check_topic(
 
 
 def check_origin(derived: Derived, topics: Mapping[str, Topic], tables: Mapping[str, Table], place: str) -> None:
-    """What a topic is made of is a declared topic, or the final rows of a declared table."""
+    """What a topic is made of is a declared topic, or rows of a declared table."""
     source = derived.source
-    if not isinstance(source, FinalTopic):
+    if not isinstance(source, FinalTopic | TransitionTopic):
         check_topic(derived.name, source, topics, place)
     elif tables.get(source.table) is not source.of:
         raise DeclarationError(
@@ -60,10 +61,10 @@ def check_origin(derived: Derived, topics: Mapping[str, Topic], tables: Mapping[
 
 
 def check_read(topics: Mapping[str, Topic], places: Mapping[int, str]) -> None:
-    """What is wrong with a table whose final rows are read is said of the table, not of who reads them."""
+    """What is wrong with a table whose rows are read is said of the table, not of who reads them."""
     read = {derived.source.name: derived.source for derived in topics.values() if isinstance(derived, Derived)}
     for topic in sorted(read.values(), key=lambda topic: topic.depth):
-        if isinstance(topic, FinalTopic):
+        if isinstance(topic, FinalTopic | TransitionTopic):
             table = topic.of
             compile_alone(table, place=places[id(table.source)], places={table.name: places[id(table)]})
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from assets.catalog.reading import Named, Table, alike
 from headrace.errors import DeclarationError
-from topology import Archive, Derived, Topic, View
+from topology import Alert, Archive, Derived, Topic, View
 from topology.compile import compile_pipeline
 from topology.emitted import EmittedTopic
 from topology.final import FinalTopic
 from topology.lookup_order import in_order
 from topology.program import PipelineProgram, TableProgram
+from topology.transition_compile import with_transitions
 
 
 def compile_pipelines(
@@ -52,7 +53,8 @@ def compile_pipelines(
         compiled |= {table.name: table for table in program.tables}
         if fed:
             pipelines[name] = program
-    return pipelines
+    alerts = [topic for topic in topics.values() if isinstance(topic, Alert) and topic.beside]
+    return with_transitions(pipelines, alerts, places)
 
 
 def _makers(
@@ -61,7 +63,8 @@ def _makers(
     """What each worker group beside those of tables makes: derived topics (sources first) or lakes."""
     derives: dict[str, list[Derived]] = {}
     for derived in sorted(
-        (topic for topic in topics.values() if isinstance(topic, Derived)), key=lambda one: one.depth
+        (topic for topic in topics.values() if isinstance(topic, Derived) and not topic.beside),
+        key=lambda one: one.depth,
     ):
         derives.setdefault(derived.maker, []).append(derived)
     lakes: dict[str, list[Archive]] = {}

@@ -10,7 +10,7 @@ from stream_workers.emit.publishing import Hit, Outbox, Publisher
 from stream_workers.log import LogAdmin
 from topology.program import Outlet
 
-_RECORDS = {"letters": "dead letters", "changes": "rows"}
+_RECORDS = {"letters": "dead letters", "changes": "rows", "alerts": "alerts"}
 
 
 def group_of(outlet: Outlet, shard: int) -> str:
@@ -24,9 +24,9 @@ class ShardPublisher(Publisher):
     def __init__(self, settings: Settings, kafka: LogAdmin, outlet: Outlet, claim: Claim, hit: Hit) -> None:
         self._claim = claim
         log = kafka.describe(outlet.topic)
-        if outlet.emitted and log.partitions != outlet.emitted.partitions:
+        if outlet.declared and log.partitions != outlet.declared.partitions:
             raise PartitionsChanged(
-                f"{outlet.topic} has {log.partitions} partitions, {outlet.name} says {outlet.emitted.partitions};"
+                f"{outlet.topic} has {log.partitions} partitions, {outlet.name} says {outlet.declared.partitions};"
                 " nothing was published; keys stay in their partitions only while the number does not change"
             )
         box = Outbox(

@@ -33,3 +33,9 @@ class ChangeStep(Enum):
     """Where a batch or a correction has put changed rows into the outbox; from there they go the same way."""
 
     NUMBERED = "changes_numbered"
+
+
+class AlertStep(Enum):
+    """Where a batch has put alerts on transitions into the outbox."""
+
+    NUMBERED = "alerts_numbered"

@@ -35,6 +35,11 @@ hourly = Aggregate("hourly", orders, by=["customerId"], measures={{"n": "count(*
 ALERT = """from topology import Alert
 alert = Alert("alert", source=hourly, when="n > 5", columns={"customerId": "customerId", "windowEnd": "windowEnd"})
 """
+MOVED = """from topology import Alert, Latest
+newest = Latest("newest", orders, ["customerId"], ["orderId"])
+moved = Alert("moved", source=newest, when="orderId > previous_orderId",
+    columns={"customerId": "customerId", "at": "valid_from"})
+"""
 LETTERS = FINAL.replace('"{topic}"', '"f", dead_letters="failed-f"')
 
 Package = Callable[..., str]
@@ -219,6 +224,19 @@ def test_a_topic_may_be_used_in_another_file_than_its_own(package: Package) -> N
         (
             DATED + FINAL.format(topic="f") + 'files = FileSource("files", hourly.final, "*.csv", "csv")\n',
             "files: neither table hourly nor its final rows are a topic for it; ingest into a Topic",
+        ),
+        (
+            DATED
+            + MOVED.replace("newest = L", "one = [L")
+            .replace('["orderId"])', '["orderId"])]')
+            .replace("=newest", "=one[0]"),
+            'mine/shop.py: moved: its table "newest" is not declared by a name of its own at the top of a file',
+        ),
+        (DATED + MOVED.replace("> previous", "> before"), "mine/shop.py: moved.when: column"),
+        (DATED + MOVED.replace('["orderId"])', '["orderID"])'), "mine/shop.py: newest.columns.orderID: column"),
+        (
+            DATED + MOVED + TABLE.replace("orders, by", "newest.transitions, by"),
+            "mine/shop.py: totals: neither table newest nor its final rows are a topic for it",
         ),
         (
             DATED + LETTERS.format() + FINAL.replace("hourly", "daily").format(topic="failed-f"),

@@ -1,8 +1,8 @@
-"""Tables that emit their rows whenever they change; `TEST_TOPIC`, `TEST_PARTITIONS` in the environment."""
+"""Tables that emit changes, alerts on what happens to rows; `TEST_TOPIC`, `TEST_PARTITIONS` in the environment."""
 
 import os
 
-from topology import Aggregate, Changes, EventTime, Latest, Session, Topic
+from topology import Aggregate, Alert, Changes, EventTime, Latest, Session, Topic
 
 NAME = os.environ.get("TEST_TOPIC", "orders-under-test")
 
@@ -40,4 +40,19 @@ customers = Latest(
     by=["customerId"],
     columns=["orderId", "status"],
     emit=Changes(topic=f"{NAME}-customers"),
+)
+
+large = Latest("large", source=orders, by=["customerId"], columns=["orderId", "status"], where="orderAmount > 100")
+
+failures = Alert(
+    f"{NAME}-failures",
+    source=large,
+    when="status = 'FAILED' and previous_status is distinct from 'FAILED'",
+    columns={
+        "customerId": "customerId",
+        "valid_from": "valid_from",
+        "orderId": "orderId",
+        "before": "previous_orderId",
+    },
+    partitions=3,
 )

@@ -34,18 +34,20 @@ from stream_workers.committing import commit
 from stream_workers.correcting import correct
 from stream_workers.decoding import decoding
 from stream_workers.dedup import look_up
-from stream_workers.emit.steps import ChangeStep
+from stream_workers.emit.steps import AlertStep, ChangeStep
 from stream_workers.lookups import Lookups
 from stream_workers.opening import ShardState, TableState, claim_outboxes
 from stream_workers.routing import Forced, Router
 from stream_workers.steps import CorrectionStep, Step
 from stream_workers.versions import register
-from topology import Topic, compile_pipeline
+from topology import Alert, Topic, compile_pipeline
 from topology.program import TableProgram
+from topology.transition_compile import with_transitions
 
 # Where a crash takes a transaction with it, and where only the memory is lost.
 STEPS = (Step.BEGUN, Step.ADVANCED, Step.STAGED, Step.MERGED, Step.DEAD_LETTERED, Step.INDEXED, Step.COMMITTED)
 CORRECTION_STEPS = tuple(CorrectionStep)
+SendStep = ChangeStep | AlertStep
 
 
 class Crash(Exception):
@@ -53,7 +55,7 @@ class Crash(Exception):
 
 
 class _Crashing(Failpoints):
-    def __init__(self, at: Step | CorrectionStep | ChangeStep | None) -> None:
+    def __init__(self, at: Step | CorrectionStep | SendStep | None) -> None:
         super().__init__("")
         self._at = at
 
@@ -83,12 +85,15 @@ class Bench:
     logs: dict[int, list[Entry]] = field(default_factory=dict)
     crashes: int = 0
     others: Mapping[str, TableProgram] = field(default_factory=dict)  # to look up in
+    alerts: Sequence[Alert] = ()  # on transitions
     _gaps: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.program = compile_pipeline(
             self.topic.pipeline_name, self.topic, self.tables, place="tests/operators", others=self.others
         )
+        places = dict.fromkeys(map(id, self.alerts), "tests/operators")
+        self.program = with_transitions({self.program.name: self.program}, self.alerts, places)[self.program.name]
         self.logs = {partition: [] for partition in range(self.topic.partitions)}
         self._programs = {table.version_id: table for table in self.program.tables}
         self._router = Router(self.program)
@@ -162,7 +167,7 @@ class Bench:
         """Where the worker stands."""
         return self._state(partition).next_offset
 
-    def advance(self, partition: int, to_offset: int, crash: Step | ChangeStep | None = None) -> None:
+    def advance(self, partition: int, to_offset: int, crash: Step | SendStep | None = None) -> None:
         """Consume one batch up to `to_offset`; with `crash` the worker dies at that step and is started again."""
         state = self._state(partition)
         start = state.next_offset
@@ -202,7 +207,7 @@ class Bench:
         )
         return [Wish(record, version, payload) for record, version in found if version.startswith(table)]
 
-    def decide(self, partition: int, crash: CorrectionStep | ChangeStep | None = None) -> None:
+    def decide(self, partition: int, crash: CorrectionStep | SendStep | None = None) -> None:
         """Decide the corrections that are due; with `crash` the worker dies at that step and is started again."""
         try:
             parts = (_Crashing(crash), self._decoded, self._router, self._programs, self._state(partition))

@@ -36,6 +36,18 @@ def test_a_topic_of_final_rows_is_an_asset_made_from_its_table(catalog: declared
     assert AssetCheckKey(SALES, "schema_drift") in graph.asset_check_keys
 
 
+def test_changes_and_alerts_on_transitions_are_assets_made_from_their_table() -> None:
+    graph = build(declared.load("tests.catalogs_changes")).resolve_asset_graph()
+    for topic, table in (("visits", "visits"), ("customers", "customers"), ("failures", "large")):
+        node = graph.get(AssetKey(["kafka", f"{NAME}-{topic}"]))
+        assert node.parent_keys == {AssetKey(["postgres", table])} and not node.is_materializable
+        assert node.group_name == "emitted_topics"
+        assert AssetCheckKey(node.key, "schema_drift") in graph.asset_check_keys
+    lineage = graph.get(AssetKey(["kafka", f"{NAME}-failures"])).metadata["dagster/column_lineage"]
+    assert isinstance(lineage, MetadataValue)
+    assert [d.column_name for d in lineage.value.deps_by_column["before"]] == ["orderId"]
+
+
 def test_it_is_provisioned_with_its_partitions(catalog: declared.Catalog) -> None:
     assert {t.name: t.partitions for t in catalog.provisioned} == {
         NAME: 4,

@@ -11,7 +11,7 @@ import pytest
 from headrace.errors import DeclarationError
 from tests.catalogs_lookup import per_tier
 from tests.topology.declare import PER_PRODUCT, table
-from topology import Aggregate, Alert, Derived, EventTime, Final, Hopping, Latest, compile_pipeline
+from topology import Aggregate, Alert, Derived, EventTime, Final, Hopping, compile_pipeline
 from topology.program import PipelineProgram
 
 SALES = replace(PER_PRODUCT, emit=Final("sales", partitions=3, dead_letters="failed-sales"))
@@ -86,7 +86,6 @@ def test_wrong_alerts_are_refused_when_they_load(changes: dict[str, Any], says: 
     [
         (replace(SALES, emit=None), 'per_product emits no final rows.* as in emit=Final\\(topic="..."\\)'),
         (table(), 'per_customer emits no final rows.* as in emit=Final\\(topic="..."\\)'),
-        (Latest("newest", SALES.source, ["productId"], ["orderId"]), "big-sales.source: newest is no topic"),
         (replace(SALES, source=BOTH), "per_product.source is no topic; declare a Derived of the final rows"),  # type: ignore[arg-type]
         ("sales", "big-sales.source: 'sales' is no topic; give a topic, or an Aggregate whose final rows are one"),
     ],

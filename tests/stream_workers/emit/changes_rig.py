@@ -1,9 +1,10 @@
-"""A pipeline whose tables emit their changes, and what must be in the topics: what their last records add up to."""
+"""A pipeline whose tables emit changes and alerts, and what must be in the topics: what the log gives by hand."""
 
 from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,11 +31,28 @@ QUERIES = {
         from held group by "customerId", start""",
     "totals": 'select "customerId", count(*), sum("orderAmount"::decimal(18,2)) from log group by 1',
 }
+# The row before a record is the newest of the records before it; a record is a transition if none of these is newer.
+_ALERTS = """
+    with valid as (select *, epoch_us("orderTimestamp"::timestamptz) as t from log),
+    v as (
+        select "customerId" as k, "orderId" as name, status, t, p, o from valid where "orderAmount" > 100
+        union all
+        select d.key, null, null, max(valid.t), d.p, d.o from deletes d join valid on valid.p = d.p and valid.o < d.o
+        group by all
+    ), steps as (
+        select v.*, (
+            select {'t': b.t, 'name': b.name, 'status': b.status} from v b
+            where b.k = v.k and b.o < v.o order by b.t desc, b.o desc limit 1
+        ) as was from v where name is not null
+    )
+    select k, concat_ws(':', ?, p, o), k, t, name, was.name from steps
+    where (was is null or was.t <= t) and status = 'FAILED' and was.status is distinct from 'FAILED'
+"""
 
 
 @dataclass
 class ChangesRig(FinalRig):
-    """Pipeline `orders` with tables `customers`, `totals` and `visits`."""
+    """Pipeline `orders` with tables `customers`, `totals` and `visits`, and alerts on table `large`."""
 
     def environment(self, **extra: str) -> dict[str, str]:
         return super().environment(**{"HEADRACE_CATALOG": "tests.catalogs_changes", **extra})
@@ -49,13 +67,17 @@ class ChangesRig(FinalRig):
         """Whether all that was sent is consumed, corrected, and published."""
         ends = self.ends()
         at = self.query("select table_version, partition, next_offset from ledger.positions")
-        if {(p, o) for _, p, o in at} != set(ends.items()) or len(at) != len(TABLES) * self.partitions:
+        if {(p, o) for _, p, o in at} != set(ends.items()) or len(at) != (len(TABLES) + 1) * self.partitions:
+            return False
+        # Kafka shows the last records a moment after their commit.
+        consumed = self.query("select distinct sum(consumed)::int from ledger.positions group by table_version")
+        if consumed != [(len(self.sent.messages) + self.markers,)]:
             return False
         wanted = self.query("select count(*) from ledger.corrections")
         made = self.query("select count(*) from ledger.correction_outcomes")
         boxes = self.query("select published_seq = outbox_seq and error is null from ledger.outboxes")
         left = self.query("select count(*) from ledger.outbox")
-        return wanted == made and boxes == [(True,)] * len(TABLES) * self.partitions and left == [(0,)]
+        return wanted == made and boxes == [(True,)] * (len(TABLES) + 1) * self.partitions and left == [(0,)]
 
     def verify_topics(self, *, built_anew: bool = False) -> None:
         """The last record of each key is the row of the view, and of the query; each is there once.
@@ -70,7 +92,8 @@ class ChangesRig(FinalRig):
             }
             assert set(last.values()) == rows and len(last) == len(rows), (table, self.logs())
             if table in QUERIES:
-                assert rows == set(self._log().sql(QUERIES[table]).fetchall()), table
+                expected = set(self._log().sql(QUERIES[table]).fetchall())
+                assert rows == expected, f"{table}: extra {rows - expected}, missing {expected - rows}"
             ((given,),) = self.query(
                 "select sum(outbox_seq)::int from ledger.outboxes where writer like %s", f"{table}@%"
             )
@@ -97,6 +120,22 @@ class ChangesRig(FinalRig):
                 found[key] = tuple(micros(v) if isinstance(v, datetime) else v for v in row.values())
                 assert key == row["customerId"] or json.loads(key)[0] == row["customerId"]
         return found, len(records)
+
+    def verify_alerts(self) -> None:
+        """Each alert once: of a large order that failed, whose customer's newest large order before it had not."""
+        db = self.source_rows()
+        deletes = [(m.key() or b"").decode() for m in self.log(self.topic) if m.value() is None]
+        places = [(m.partition(), m.offset()) for m in self.log(self.topic) if m.value() is None]
+        rows = [{"key": key, "p": p, "o": o} for key, (p, o) in zip(deletes, places, strict=True)]
+        schema = pa.schema({"key": pa.string(), "p": pa.int64(), "o": pa.int64()})
+        db.register("deletes", pa.Table.from_pylist(rows, schema=schema))
+        expected = db.sql(_ALERTS, params=[f"{self.topic}-failures:{self.topic}"]).fetchall()
+        found = [
+            (key, *(micros(v) if isinstance(v, datetime) else v for v in row.values()))
+            for key, row, _ in self.values(f"{self.topic}-failures")
+        ]
+        extra, missing = Counter(found) - Counter(expected), Counter(expected) - Counter(found)
+        assert expected and not extra and not missing, f"extra {extra}, missing {missing}\n{self.logs()}"
 
     def _log(self) -> duckdb.DuckDBPyConnection:
         rows = [

@@ -73,13 +73,13 @@ class FinalRig(DerivedRig):
                 " where d.state = 'open' and r.payload is not null order by 1, 2"
             ).fetchall()
             by_value = {m.value: m.order for m in self.sent.messages if m.kind == "negative"}
-            wishes, known = [], set()
+            wishes, known = [], {order["orderId"] for order in self.fixed}  # open until its owner has decided
             for record, version, payload in rows:
                 order = {**(by_value[bytes(payload)] or {}), "orderAmount": 7.5}
                 wishes.append(Wish(record, version, orders.encode(self.schema_id, order)))
-                if record not in known:
+                if order["orderId"] not in known:
                     self.fixed.append(order)
-                known.add(record)
+                known.add(order["orderId"])
             corrections.replay(db, wishes, "test")
 
     def settled(self) -> bool:

@@ -9,7 +9,7 @@ import time
 
 import psutil
 
-from stream_workers.emit.steps import ChangeStep, EmitStep
+from stream_workers.emit.steps import AlertStep, ChangeStep, EmitStep
 from stream_workers.steps import CorrectionStep, Step
 from tests.stream_workers.derive.rig import stop
 from tests.stream_workers.emit.changes_rig import TABLES, ChangesRig
@@ -18,6 +18,7 @@ _SMALL = {"HEADRACE_BATCH_RECORDS": "100"}
 _ONCE = [EmitStep.TAKEN_OVER, EmitStep.ANNOUNCED]  # passed when a shard is opened, and never again
 _STEPS = [
     ChangeStep.NUMBERED,
+    AlertStep.NUMBERED,
     EmitStep.COMMITTED,
     Step.COMMITTED,
     EmitStep.PRODUCED,
@@ -52,11 +53,19 @@ def test_killed_at_any_step_corrected_and_started_again(changes: ChangesRig, see
     changes.fix()
     changes.wait(changes.settled)
     changes.verify_topics()
+    changes.verify_alerts()
     assert stop(worker) == 0, changes.logs()
 
 
 def test_a_zombie_publishes_nothing_more(changes: ChangesRig, seed: int, rounds: int) -> None:
-    steps = [ChangeStep.NUMBERED, EmitStep.PRODUCED, Step.CLAIMED, EmitStep.COMMITTED, EmitStep.POSITIONED]
+    steps = [
+        AlertStep.NUMBERED,
+        EmitStep.PRODUCED,
+        Step.CLAIMED,
+        ChangeStep.NUMBERED,
+        EmitStep.COMMITTED,
+        EmitStep.POSITIONED,
+    ]
     for n, step in enumerate(steps[: max(1, rounds // 4)]):
         changes.run_on(seed + 2 * n, 300, 3)
         zombie = changes.start(HEADRACE_FAILPOINTS=f"{step.value}:stop:1", **_SMALL)
@@ -67,6 +76,7 @@ def test_a_zombie_publishes_nothing_more(changes: ChangesRig, seed: int, rounds:
         changes.run_on(seed + 2 * n + 1, 300, 3)
         changes.wait(changes.settled)
         changes.verify_topics()
+        changes.verify_alerts()
         for worker in (zombie, other):
             assert worker.poll() is None, changes.logs()
             stop(worker)
