@@ -11,15 +11,16 @@ from topology.program import JoinProgram
 
 def spec(program: JoinProgram, declared: code.Place) -> AssetSpec:
     """The asset of one join."""
-    join, first = program.join, program.join.left
+    join, first = program.join, program.join.tables[0]
+    sides = [join.left.name, join.right.name]
     lineage = {
         column: [(keys.table_key(table), origin) for table, origin in origins]
         for column, origins in program.lineage.items()
     }
     return AssetSpec(
         keys.table_key(join.name),
-        deps=[keys.table_key(table.name) for table in join.tables],
-        description=join.description or f"Join {join.name} of {' and '.join(table.name for table in join.tables)}.",
+        deps=[keys.table_key(name) for name in sides],
+        description=join.description or f"Join {join.name} of {' and '.join(sides)}.",
         group_name=keys.VIEWS,
         kinds={"postgres", "view"},
         owners=list(join.owners or first.owners or first.source.owners),
@@ -42,9 +43,14 @@ def _how(join: Join) -> str:
 def _described(program: JoinProgram) -> dict[str, str]:
     """What each column is; those that are no copies have several origins or none that is a column."""
     names = {f"{table.name}_time": f"event time of the row of {table.name}" for table in program.join.tables}
+    flags = {
+        column: f"whether there is a row of {origins[-1][0]}"
+        for column, origins in program.lineage.items()
+        if len(origins) == 2
+    }
     copies = {
         column: f"{origins[0][1]} of {origins[0][0]}"
         for column, origins in program.lineage.items()
         if len(origins) == 1
     }
-    return copies | names | {"matched": f"whether there is a row of {program.join.right.name}"}
+    return copies | names | flags

@@ -128,6 +128,11 @@ MUTANTS = (
         "tests/operators/test_transitions.py::test_equals_the_query_over_the_log",
     ),
     Mutant(
+        "pair-as-old-as-its-left-row",
+        (("topology/join_compile.py", "greatest(l._event_time, r._event_time)", "l._event_time"),),
+        "tests/operators/test_join_chains.py::test_equals_the_batch_query_at_every_cut",
+    ),
+    Mutant(
         "outbox-published-again",
         (("stream_workers/emit/publishing.py", "    return at\n", "    return claim.published_seq\n"),),
         f"{_WORKERS}/emit/test_final.py::test_kafkas_offset_is_the_truth",

@@ -19,10 +19,13 @@ class Join:
     `inner`, or `left` for left rows without match too, once the right topic's watermark in their partition has reached
     their time + the bound's end + lateness. lateness: how much later than in order a match may come before a row is
     shown without one.
+
+    left may be a join itself, by the same key. A row of it happens at the later one of its two event times, or at its
+    left row's where it has no match, and lies in the partition of its left row.
     """
 
     name: str
-    left: Latest
+    left: Latest | Join
     right: Latest
     on: Mapping[str, str]
     within: tuple[str, str]
@@ -32,6 +35,6 @@ class Join:
     owners: tuple[str, ...] = field(default=())
 
     @property
-    def tables(self) -> tuple[Latest, Latest]:
-        """The tables side by side, the left one first."""
-        return self.left, self.right
+    def tables(self) -> tuple[Latest, ...]:
+        """The tables side by side, the left ones first."""
+        return (*(self.left.tables if isinstance(self.left, Join) else (self.left,)), self.right)

@@ -1,7 +1,7 @@
-"""Joins -> the Postgres view over the state of their two tables; what can be wrong with one is found here.
+"""Joins -> the Postgres view over the state of their tables; what can be wrong with one is found here.
 
 The view reads rows and positions in one statement, so in one snapshot, and each worker commits both together: what is
-shown is a function of both logs up to the two tables' positions (engine rule C7). Rows are matched by key and time
+shown is a function of the logs up to the tables' positions (engine rule C7). Rows are matched by key and time
 alone. A producer with another partitioner may put a key's records into two partitions of different numbers; a condition
 on the shard would lose those matches, and the primary keys of the states begin with the key and need none.
 """
@@ -9,7 +9,7 @@ on the shard would lose those matches, and the primary keys of the states begin 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from headrace.errors import DeclarationError
 from topology import checks
@@ -17,6 +17,7 @@ from topology.duck import quoted, text
 from topology.join import Join
 from topology.latest import Latest
 from topology.program import Column, JoinProgram, PipelineProgram, TableProgram
+from topology.topic import Topic
 
 _KINDS = ("inner", "left")
 _INSTANT = ("TIMESTAMP WITH TIME ZONE", "timestamptz")
@@ -25,20 +26,61 @@ _MOST = 365_000 * 86_400_000_000  # a bound of 1,000 years; Postgres ends in the
 _EXAMPLE = '("-5 minutes", "30 minutes")'
 
 
+@dataclass(frozen=True)
+class _Side:
+    """Rows to join, of a table or of a join.
+
+    source: the topic in whose partitions they lie. tables: behind them. columns: that a join of them shows, with their
+    origins; time: one more, after those of both sides. rows: SQL with key, columns, `_event_time` and `shard`.
+    """
+
+    name: str
+    source: Topic
+    tables: tuple[TableProgram, ...]
+    key: Column
+    columns: tuple[Column, ...]
+    time: tuple[Column, tuple[tuple[str, str], ...]] | None
+    rows: str
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """A checked join: its columns with SQL over `l` and `r` and with origins, and what they are selected from."""
+
+    left: _Side
+    right: _Side
+    columns: tuple[Column, ...]
+    selected: tuple[str, ...]
+    lineage: Mapping[str, tuple[tuple[str, str], ...]]
+    source: str
+
+
 def compile_join(join: Join, programs: Mapping[str, TableProgram], place: str) -> JoinProgram:
     """The program of one join over compiled tables by name; raises `DeclarationError` starting with `place`."""
+    made = _joined(join, programs, place)
+    ddl = f"CREATE VIEW public.{quoted(join.name)} AS\nSELECT\n    {_lines(made.selected)}\n{made.source}"
+    return JoinProgram(join, (*made.left.tables, *made.right.tables), made.columns, ddl, made.lineage)
+
+
+def _joined(join: Join, programs: Mapping[str, TableProgram], place: str) -> _Joined:
     where = f"{place}: {join.name}"
     checks.check_view_name(join.name, where)
     if join.kind not in _KINDS:
         raise DeclarationError(f'{where}.kind: "{join.kind}" is unknown; use "inner" or "left"')
-    for side, table in (("left", join.left), ("right", join.right)):
-        _check_side(table, f"{where}.{side}")
-    if join.left.name == join.right.name:
+    if not isinstance(join.left, Join):
+        _check_side(join.left, f"{where}.left")
+    if isinstance(join.right, Join):
         raise DeclarationError(
-            f"{where}: {join.left.name} is on both sides; declare a second table of {join.left.source.name} under "
-            "another name"
+            f"{where}.right: {join.right.name} is a join, and only the left side may be one; swap the sides, with the "
+            "bound the other way round"
         )
-    left, right = programs[join.left.name], programs[join.right.name]
+    _check_side(join.right, f"{where}.right")
+    left = _join_side(join.left, programs, place) if isinstance(join.left, Join) else _side(programs[join.left.name])
+    right = _side(programs[join.right.name])
+    if right.name in {table.name for table in left.tables}:
+        raise DeclarationError(
+            f"{where}: {right.name} is on both sides; declare a second table of {right.source.name} under another name"
+        )
     _check_aligned(join, left, right, where)
     low, high = _bounds(join, f"{where}.within")
     lateness = checks.duration(join.lateness, f"{where}.lateness")
@@ -48,21 +90,40 @@ def compile_join(join: Join, programs: Mapping[str, TableProgram], place: str) -
         raise DeclarationError(f'{where}.lateness: an inner join waits for nothing; leave it out, or use kind="left"')
     columns, selected, lineage = _columns(join, left, right)
     _check_names(join, columns, where)
-    key, other = quoted(left.key[0].name), quoted(right.key[0].name)
+    key, other = quoted(left.key.name), quoted(right.key.name)
     source = (
-        f"FROM {_rows(left)} AS l\n{'LEFT JOIN' if join.kind == 'left' else 'JOIN'} {_rows(right)} AS r"
+        f"FROM {left.rows} AS l\n{'LEFT JOIN' if join.kind == 'left' else 'JOIN'} {right.rows} AS r"
         f" ON r.{other} = l.{key}\n"
         f"    AND r._event_time BETWEEN l._event_time + {_interval(low)} AND l._event_time + {_interval(high)}"
     )
     if join.kind == "left":
         source += (
-            f"\nLEFT JOIN ledger.positions AS p ON p.table_version = {text(right.version_id)}"
-            f" AND p.topic = {text(join.right.source.name)} AND p.partition = l.shard\n"
+            f"\nLEFT JOIN ledger.positions AS p ON p.table_version = {text(right.tables[0].version_id)}"
+            f" AND p.topic = {text(right.source.name)} AND p.partition = l.shard\n"
             "WHERE r.shard IS NOT NULL"
             f" OR p.watermark >= (extract(epoch FROM l._event_time) * 1000000)::bigint + {high + lateness}"
         )
-    ddl = f"CREATE VIEW public.{quoted(join.name)} AS\nSELECT\n    {_lines(selected)}\n{source}"
-    return JoinProgram(join, (left, right), tuple(columns), ddl, lineage)
+    return _Joined(left, right, tuple(columns), tuple(selected), lineage, source)
+
+
+def _side(program: TableProgram) -> _Side:
+    """The rows of a table."""
+    table = program.table
+    assert isinstance(table, Latest)  # checked
+    # Only a history has its rows' time as a column that could be pointed at.
+    time = Column(f"{table.name}_time", *_INSTANT), ((table.name, "valid_from"),) if table.history else ()
+    columns = tuple(column for column in program.columns if column.name in table.measures)
+    return _Side(table.name, table.source, (program,), program.key[0], columns, time, _rows(program))
+
+
+def _join_side(join: Join, programs: Mapping[str, TableProgram], place: str) -> _Side:
+    """The rows of a join: of equal age with the later of both, or with the left one that is alone."""
+    made = _joined(join, programs, place)
+    own = [*made.selected, "greatest(l._event_time, r._event_time) AS _event_time", "l.shard"]
+    key, *columns = made.columns
+    rows = f"(\nSELECT\n    {_lines(own)}\n{made.source}\n)"
+    tables = (*made.left.tables, *made.right.tables)
+    return _Side(join.name, made.left.source, tables, key, tuple(columns), None, rows)
 
 
 def with_joins(pipeline: PipelineProgram, joins: Iterable[JoinProgram]) -> PipelineProgram:
@@ -72,27 +133,26 @@ def with_joins(pipeline: PipelineProgram, joins: Iterable[JoinProgram]) -> Pipel
 
 
 def _columns(
-    join: Join, left: TableProgram, right: TableProgram
+    join: Join, left: _Side, right: _Side
 ) -> tuple[list[Column], list[str], dict[str, tuple[tuple[str, str], ...]]]:
-    """The columns, their SQL over `l` and `r`, and the (table, column) pairs behind each."""
-    key = left.key[0]
-    columns, selected = [key], [f"l.{quoted(key.name)}"]
-    lineage: dict[str, tuple[tuple[str, str], ...]] = {key.name: ((left.name, key.name),)}
-    for alias, table, program in (("l", join.left, left), ("r", join.right, right)):
-        for name in table.measures:
-            columns.append(next(column for column in program.columns if column.name == name))
-            selected.append(f"{alias}.{quoted(name)}")
-            lineage[name] = ((table.name, name),)
-    for alias, table in (("l", join.left), ("r", join.right)):
-        time = Column(f"{table.name}_time", *_INSTANT)
-        columns.append(time)
-        selected.append(f"{alias}._event_time AS {quoted(time.name)}")
-        # Only a history has its rows' time as a column that could be pointed at.
-        lineage[time.name] = ((table.name, "valid_from"),) if table.history else ()
+    """The columns, their SQL over `l` and `r`, and the (table or join, column) pairs behind each."""
+    columns, selected = [left.key], [f"l.{quoted(left.key.name)}"]
+    lineage: dict[str, tuple[tuple[str, str], ...]] = {left.key.name: ((left.name, left.key.name),)}
+    for alias, side in (("l", left), ("r", right)):
+        for column in side.columns:
+            columns.append(column)
+            selected.append(f"{alias}.{quoted(column.name)}")
+            lineage[column.name] = ((side.name, column.name),)
+    for alias, side in (("l", left), ("r", right)):
+        if side.time:
+            time, lineage[side.time[0].name] = side.time
+            columns.append(time)
+            selected.append(f"{alias}._event_time AS {quoted(time.name)}")
     if join.kind == "left":
-        columns.append(_MATCHED)
-        selected.append(f"r.shard IS NOT NULL AS {quoted(_MATCHED.name)}")
-        lineage[_MATCHED.name] = ((left.name, key.name), (right.name, right.key[0].name))
+        matched = replace(_MATCHED, name=f"{right.name}_matched") if isinstance(join.left, Join) else _MATCHED
+        columns.append(matched)
+        selected.append(f"r.shard IS NOT NULL AS {quoted(matched.name)}")
+        lineage[matched.name] = ((left.name, left.key.name), (right.name, right.key.name))
     return columns, selected, lineage
 
 
@@ -128,11 +188,6 @@ def _signed(duration: str, place: str) -> int:
 
 def _check_side(table: object, place: str) -> None:
     """A table whose rows each have an event time, by the key of its topic alone."""
-    if isinstance(table, Join):
-        raise DeclarationError(
-            f"{place}: {table.name} is a join, and has no state to join; join its tables two by two, or write a view "
-            "over both joins"
-        )
     if not isinstance(table, Latest):
         name = getattr(table, "name", repr(table))
         raise DeclarationError(
@@ -148,16 +203,16 @@ def _check_side(table: object, place: str) -> None:
         )
 
 
-def _check_aligned(join: Join, left: TableProgram, right: TableProgram, where: str) -> None:
+def _check_aligned(join: Join, left: _Side, right: _Side, where: str) -> None:
     """Equal keys are in partitions of one number, so that the opposite partition's watermark speaks for a row."""
-    mine, its = left.key[0], right.key[0]
+    mine, its = left.key, right.key
     if not isinstance(join.on, Mapping) or dict(join.on) != {mine.name: its.name}:
         raise DeclarationError(
-            f"{where}.on: {join.on!r} is not the key of both tables, and only by it rows that belong together lie in "
+            f"{where}.on: {join.on!r} is not the key of both sides, and only by it rows that belong together lie in "
             f'one partition; write {{"{mine.name}": "{its.name}"}}, or join a topic with another key: '
             "Derived(..., key=...)"
         )
-    one, two = join.left.source, join.right.source
+    one, two = left.source, right.source
     if one.partitions != two.partitions:
         raise DeclarationError(
             f"{where}: {one.name} has {one.partitions} partitions and {two.name} {two.partitions}, so equal keys lie "

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from assets.catalog.checks import check_letters, check_origin, check_read, check_source, check_topic
+from assets.catalog.checks import check_chains, check_letters, check_origin, check_read, check_source, check_topic
 from assets.catalog.compiling import compile_pipelines, emitted
 from assets.catalog.reading import Declaration, Named, Table, by_name, declared, file_of, modules, what_of
 from headrace.errors import DeclarationError
@@ -92,6 +92,7 @@ def load(package: str = "assets") -> Catalog:
                 f'{places[id(view)]}: {view.name}: its table "{name}" is not declared by a name of its own at the top'
                 f" of a file{did_you_mean(name, list(tables))}"
             )
+    check_chains(joins, places)
     for item in readable.values():
         if item.name in topics:
             place = places[id(topics[item.name])]

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from assets.catalog.reading import Table, alike
 from headrace.errors import DeclarationError
 from schemas.avro import did_you_mean
-from topology import Aggregate, Derived, FileSource, Latest, Topic
+from topology import Aggregate, Derived, FileSource, Join, Latest, Topic
 from topology.compile import compile_alone
 from topology.emitted import EmittedTopic
 from topology.final import FinalTopic
@@ -67,6 +67,17 @@ def check_read(topics: Mapping[str, Topic], places: Mapping[int, str]) -> None:
         if isinstance(topic, FinalTopic | TransitionTopic):
             table = topic.of
             compile_alone(table, place=places[id(table.source)], places={table.name: places[id(table)]})
+
+
+def check_chains(joins: Mapping[str, Join], places: Mapping[int, str]) -> None:
+    """A join that is the side of another is declared itself."""
+    for join in joins.values():
+        of = join.left
+        if isinstance(of, Join) and joins.get(of.name) is not of:
+            raise DeclarationError(
+                f'{places[id(join)]}: {join.name}: its join "{of.name}" is not declared by a name of its own at the top'
+                f" of a file{did_you_mean(of.name, list(joins))}"
+            )
 
 
 def check_source(source: FileSource, paths: dict[str, str], place: str) -> None:

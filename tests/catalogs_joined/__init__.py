@@ -1,4 +1,4 @@
-"""Orders and payments side by side, each topic with a worker group of its own: `TEST_TOPIC`, `TEST_RIGHT_TOPIC`."""
+"""Orders, payments and shipments side by side, each topic with a worker group: `TEST_TOPIC`, `TEST_RIGHT_TOPIC`, ..."""
 
 import os
 from dataclasses import replace
@@ -17,6 +17,7 @@ orders = Topic(
     owners=("team:orders",),
 )
 payments = replace(orders, name=os.environ.get("TEST_RIGHT_TOPIC", "payments-under-test"), pipeline="payments")
+shipments = replace(orders, name=os.environ.get("TEST_THIRD_TOPIC", "shipments-under-test"), pipeline="shipments")
 
 order_rows = Latest("order_rows", source=orders, by=["customerId"], columns=["orderId"], history=True)
 payment_rows = Latest(
@@ -32,4 +33,18 @@ paid_orders = Join(
     kind="left",
     lateness="5 minutes",
     description="What was paid.",
+)
+
+shipment_rows = Latest(
+    "shipment_rows", source=shipments, by=["customerId"], columns={"shipmentId": "orderId"}, history=True
+)
+
+sent_orders = Join(
+    "sent_orders",
+    left=paid_orders,
+    right=shipment_rows,
+    on={"customerId": "customerId"},
+    within=("0 minutes", "12 hours"),
+    kind="left",
+    lateness="5 minutes",
 )

@@ -26,3 +26,18 @@ def test_a_join_is_an_asset_made_from_both_tables() -> None:
     made = {name: [(d.asset_key, d.column_name) for d in deps] for name, deps in lineage.deps_by_column.items()}
     assert made["paymentId"] == [(payments, "paymentId")]
     assert made["matched"] == [(orders, "customerId"), (payments, "customerId")]
+
+
+def test_a_chain_is_made_from_the_join_and_the_third_table() -> None:
+    found = catalog.load("tests.catalogs_joined")
+    paid, shipments = (AssetKey(["postgres", name]) for name in ("paid_orders", "shipment_rows"))
+    node = build(found).resolve_asset_graph().get(AssetKey(["postgres", "sent_orders"]))
+    assert node.parent_keys == {paid, shipments}
+    columns = node.metadata["dagster/column_schema"]
+    columns = getattr(columns, "value", columns)
+    assert isinstance(columns, TableSchema) and all(column.description for column in columns.columns)
+    lineage = node.metadata["dagster/column_lineage"]
+    lineage = getattr(lineage, "value", lineage)
+    assert isinstance(lineage, TableColumnLineage)
+    made = {name: [(d.asset_key, d.column_name) for d in deps] for name, deps in lineage.deps_by_column.items()}
+    assert made["paymentId"] == [(paid, "paymentId")] and made["shipmentId"] == [(shipments, "shipmentId")]

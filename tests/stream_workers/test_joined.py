@@ -1,4 +1,4 @@
-"""A join of two topics with a worker each: one of them is killed, and the other one's rows wait for it."""
+"""Joins of topics with a worker each: one of them is killed, and the others' rows wait for it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ _EXPECTED = """
       from l left join r
         on l.customerId = r.customerId and r.t between l.t - 3600000000 and l.t + 12 * 3600000000
 """
+_CHAINED = """
+    with o as (select *, epoch_us(cast(orderTimestamp as timestamptz)) as t from orders),
+         p as (select *, epoch_us(cast(orderTimestamp as timestamptz)) as t from payments),
+         s as (select *, epoch_us(cast(orderTimestamp as timestamptz)) as t from shipments),
+    paid as (
+        select o.customerId, o.orderId, p.orderId as paymentId, greatest(o.t, coalesce(p.t, o.t)) as t
+          from o left join p on o.customerId = p.customerId and p.t between o.t - 3600000000 and o.t + 12 * 3600000000
+    )
+    select paid.customerId, paid.orderId, paymentId, paymentId is not null, s.orderId, s.orderId is not null
+      from paid left join s on s.customerId = paid.customerId and s.t between paid.t and paid.t + 12 * 3600000000
+"""
+_SENT = 'select "customerId", "orderId", "paymentId", matched, "shipmentId", shipment_rows_matched from sent_orders'
 _FOUND = 'select "customerId", "orderId", "paymentId", matched from paid_orders'
 _END = int(datetime(2026, 3, 5, tzinfo=UTC).timestamp() * 1e6)  # orders are of the days before
 
@@ -38,15 +50,30 @@ def payments(rig: Rig, stack: Services) -> Iterator[Rig]:
         found.close()
 
 
-def test_one_of_two_workers_is_killed(rig: Rig, payments: Rig, seed: int) -> None:
+@pytest.fixture
+def shipments(rig: Rig, stack: Services) -> Iterator[Rig]:
+    """The third pipeline, over the same database."""
+    folder = rig.log_dir / "shipments"
+    folder.mkdir()
+    found = Rig(stack, rig.database, f"{rig.topic}-shipments", folder, pipeline="shipments")
+    found.number = 2_000_000
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def test_one_of_the_workers_is_killed(rig: Rig, payments: Rig, shipments: Rig, seed: int) -> None:
     given = {
         "HEADRACE_CATALOG": "tests.catalogs_joined",
         "HEADRACE_BATCH_RECORDS": "200",
         "TEST_TOPIC": rig.topic,
         "TEST_RIGHT_TOPIC": payments.topic,
+        "TEST_THIRD_TOPIC": shipments.topic,
     }
     rig.produce(seed, 2000, ["negative"])
     payments.produce(seed + 1, 2000, ["negative"])
+    shipments.produce(seed + 2, 2000, ["negative"])
     rig.start(**given)
     rig.wait(lambda: _done(rig))
     assert rig.query("select to_regclass('paid_orders')") == [(None,)]  # its second table is not there yet
@@ -57,13 +84,19 @@ def test_one_of_two_workers_is_killed(rig: Rig, payments: Rig, seed: int) -> Non
     payments.start(**given)
     payments.wait(lambda: _done(payments))
     _is_part_of_the_whole(rig, payments)
-    for side in (rig, payments):
+    assert rig.query("select to_regclass('sent_orders')") == [(None,)]
+    shipments.start(**given)
+    for side in (rig, payments, shipments):
         side.mark_end(_END)
     rig.wait(lambda: _done(rig))
     payments.wait(lambda: _done(payments))
+    shipments.wait(lambda: _done(shipments))
     found = rig.query(_FOUND)
     assert sorted(found, key=repr) == sorted(_expected(rig, payments), key=repr)
     assert {matched for *_, matched in found} == {True, False}
+    chained = rig.query(_SENT)
+    assert sorted(chained, key=repr) == sorted(_expected(rig, payments, shipments), key=repr)
+    assert {(row[3], row[5]) for row in chained} == {(one, two) for one in (True, False) for two in (True, False)}
 
 
 def _is_part_of_the_whole(rig: Rig, payments: Rig) -> None:
@@ -72,12 +105,15 @@ def _is_part_of_the_whole(rig: Rig, payments: Rig) -> None:
     assert pairs <= set(_expected(rig, payments))
 
 
-def _expected(rig: Rig, payments: Rig) -> list[tuple[object, ...]]:
+def _expected(rig: Rig, payments: Rig, shipments: Rig | None = None) -> list[tuple[object, ...]]:
     con = duckdb.connect()
     con.execute("set TimeZone = 'UTC'")
     con.register("orders", pa.Table.from_pylist(rig.sent.good))
     con.register("payments", pa.Table.from_pylist(payments.sent.good))
-    return con.sql(_EXPECTED).fetchall()
+    if shipments is None:
+        return con.sql(_EXPECTED).fetchall()
+    con.register("shipments", pa.Table.from_pylist(shipments.sent.good))
+    return con.sql(_CHAINED).fetchall()
 
 
 def _done(rig: Rig) -> bool:

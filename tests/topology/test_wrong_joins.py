@@ -16,6 +16,8 @@ from topology.program import JoinProgram, TableProgram
 PAYMENTS = replace(ORDERS, name="payments")
 LEFT = Latest("order_rows", ORDERS, by=["customerId"], columns=["orderId"], history=True)
 RIGHT = Latest("payment_rows", PAYMENTS, by=["customerId"], columns={"paymentId": "orderId"}, history=True)
+THIRD = Latest("shipment_rows", replace(ORDERS, name="shipments"), by=["customerId"], columns={"shipmentId": "orderId"})
+FOURTH = Latest("note_rows", replace(ORDERS, name="notes"), by=["customerId"], columns={"noteId": "orderId"})
 JOIN = Join("paid", LEFT, RIGHT, {"customerId": "customerId"}, ("-5 minutes", "30 minutes"), "left", "5 minutes")
 
 
@@ -34,7 +36,10 @@ def compiled(join: Join) -> JoinProgram:
     ("changes", "says"),
     [
         ({"left": PER_CUSTOMER}, "paid.left: per_customer has no rows with an event time each; join a Latest of the"),
-        ({"left": JOIN}, "paid.left: paid is a join, and has no state to join; join its tables two by two"),
+        ({"right": JOIN}, "paid.right: paid is a join, and only the left side may be one; swap the sides"),
+        ({"left": JOIN}, "paid: payment_rows is on both sides; declare a second table of payments under another name"),
+        ({"left": replace(JOIN, within=("1 minute", "0 minutes")), "right": THIRD}, "ends before it begins"),
+        ({"left": replace(JOIN, kind="inner"), "right": THIRD}, "paid.lateness: an inner join waits for nothing"),
         ({"right": ORDERS}, "paid.right: orders has no rows with an event time each"),
         (
             {"right": replace(RIGHT, by=["productId"])},
@@ -44,10 +49,10 @@ def compiled(join: Join) -> JoinProgram:
         ),
         ({"left": replace(LEFT, by=["customerId", "orderId"], columns=["status"])}, "paid.left: order_rows is by cust"),
         ({"right": LEFT}, "order_rows is on both sides; declare a second table of orders under another name"),
-        ({"on": {"orderId": "orderId"}}, "is not the key of both tables, and only by it"),
+        ({"on": {"orderId": "orderId"}}, "is not the key of both sides, and only by it"),
         ({"on": {"customerId": "orderId"}}, 'write {"customerId": "customerId"}, or join a topic with another key'),
-        ({"on": {}}, "paid.on: {} is not the key of both tables"),
-        ({"on": "customerId"}, "paid.on: 'customerId' is not the key of both tables"),
+        ({"on": {}}, "paid.on: {} is not the key of both sides"),
+        ({"on": "customerId"}, "paid.on: 'customerId' is not the key of both sides"),
         (
             {"right": replace(RIGHT, source=replace(PAYMENTS, partitions=3))},
             "paid: orders has 1 partitions and payments 3, so equal keys lie in different ones; join a Derived(..., "
@@ -88,3 +93,29 @@ def test_what_can_be() -> None:
     assert [column.name for column in compiled(JOIN).columns][-1] == "matched"
     inner = replace(JOIN, kind="inner", lateness="0 seconds", within=("-1 hour", "-5 minutes"))
     assert "ledger.positions" not in compiled(inner).ddl
+
+
+def test_a_chain_shows_every_table_and_which_of_them_match() -> None:
+    first = replace(JOIN, name="first")
+    chain = replace(JOIN, left=first, right=THIRD)
+    found = compiled(chain)
+    assert [column.name for column in found.columns] == [
+        "customerId",
+        "orderId",
+        "paymentId",
+        "order_rows_time",
+        "payment_rows_time",
+        "matched",
+        "shipmentId",
+        "shipment_rows_time",
+        "shipment_rows_matched",
+    ]
+    assert [table.name for table in found.tables] == ["order_rows", "payment_rows", "shipment_rows"]
+    assert found.lineage["matched"] == (("first", "matched"),)
+    assert found.lineage["shipment_rows_matched"] == (("first", "customerId"), ("shipment_rows", "customerId"))
+    longer = replace(JOIN, left=replace(chain, name="second"), right=FOURTH)
+    assert [column.name for column in compiled(longer).columns][-3:] == [
+        "noteId",
+        "note_rows_time",
+        "note_rows_matched",
+    ]
