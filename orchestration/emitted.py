@@ -6,14 +6,14 @@ from dagster import AssetSpec, MetadataValue
 
 from orchestration import code, columns, keys
 from topology.final import FinalTopic
-from topology.final_schema import REVISION
 from topology.program import TableProgram
 
 
 def spec(topic: FinalTopic, table: TableProgram, declared: code.Place) -> AssetSpec:
     """The asset of one topic."""
     of = keys.table_key(table.name)
-    made = {column.name: (column.name,) for column in table.columns} | {REVISION: ()}
+    made: dict[str, tuple[str, ...]] = {column.name: (column.name,) for column in table.columns}
+    made |= {field.name: () for field in topic.shape.fields if field.name not in made}
     return AssetSpec(
         keys.topic_key(topic.name),
         deps=[of],

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from topology.topic import EventTime, Topic
+from topology.window import Session
 
 if TYPE_CHECKING:
     from schemas.avro import AvroSchema
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 # The end of a window that a marker closed lies ahead of the clock by up to the window's size. Rows come of records that
 # were judged by their own topic's `max_ahead`: none is refused for that again.
 _ANY_TIME_AHEAD = "36500 days"
+
+WITHDRAWN = "withdrawn"  # the field that says of a session's row that there is none any more
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ class FinalTopic(Topic):
         """The group columns, whose texts are the record key together."""
         return tuple(self.of.by)
 
+    @property
+    def withdraws(self) -> bool:
+        """Whether a row that was final may be gone later: late records merge sessions."""
+        return isinstance(self.of.window, Session)
+
     @cached_property
     def shape(self) -> AvroSchema:
         """The schema of its records: the table's columns, and the revision; raises `DeclarationError`."""
@@ -72,7 +80,10 @@ class FinalTopic(Topic):
 
 
 def topic_of(table: Aggregate, emit: Final) -> FinalTopic:
-    """The topic of a table's final rows. An event is a window, and happens at its end."""
+    """The topic of a table's final rows. An event is a window, and happens at its end.
+
+    A window of records ends with the last of their event times.
+    """
     source = table.source
     return FinalTopic(
         name=emit.topic,

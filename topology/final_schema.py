@@ -1,4 +1,4 @@
-"""The Avro schema of final rows: the table's columns, then the revision."""
+"""The Avro schema of final rows: the table's columns, of sessions whether the row is withdrawn, then the revision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from headrace.errors import DeclarationError
 from schemas.avro import AvroSchema, parse
 from topology.derived_schema import AVRO
-from topology.final import FinalTopic
+from topology.final import WITHDRAWN, FinalTopic
 from topology.program import Column
 from topology.state import decimal_of
 
@@ -18,8 +18,9 @@ REVISION = "revision"
 def schema_of(topic: FinalTopic, columns: Sequence[Column], place: str) -> AvroSchema:
     """The schema of the records of a table that has these columns; raises `DeclarationError`."""
     table = topic.of
-    known = {*table.by, "windowStart", "windowEnd"}
+    known = {*table.by, "windowStart", "windowEnd", "windowNumber", "windowRecords"}
     fields = [_field(c, c.name not in known, f"{place}: {table.name}.emit: column {c.name}") for c in columns]
+    fields += [{"name": WITHDRAWN, "type": "boolean"}] if topic.withdraws else []
     fields.append({"name": REVISION, "type": "int"})
     name = "".join(c if c.isascii() and c.isalnum() else "_" for c in topic.name)
     record = {"type": "record", "name": name if not name[0].isdigit() else f"_{name}", "fields": fields}

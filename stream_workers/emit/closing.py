@@ -4,7 +4,8 @@
 2. Read how far every partition has come. W is the smallest watermark: a batch that commits later belongs to a partition
    whose watermark is W or more already, so none of its records is in time for a window that ends by W less lateness.
 3. *Then* read rows: those that were final and changed since, those that became final, and when every partition has
-   ended, those that only an end-of-input marker closes. Rows that are as they were emitted last are left out.
+   ended, those that only an end-of-input marker closes. Rows that are as they were emitted last are left out. At last
+   those that are final no more: sessions that others have swallowed. Of windows of records, step 2 does not matter.
 4. Remember what is emitted, number the records, put them into the outbox.
 """
 
@@ -57,7 +58,7 @@ def close(
         after = _moment(at.closed_through)
         db.execute(final.stage_ddl.encode())
         changed = db.execute(final.changed_sql.encode(), {"after": after}).rowcount
-        due = final_by(found, partitions, table.lateness_micros)
+        due = None if final.by_offset else final_by(found, partitions, table.lateness_micros)
         to, more = at, False
         if due is not None and (at.closed_through is None or due > at.closed_through):
             until, more = _bounded(db, final, after, due)
@@ -69,6 +70,8 @@ def close(
             given = {"after": after, "until": _moment(min(ended))}
             changed += db.execute(final.ended_sql.encode(), given).rowcount
             to = replace(to, ended_mark=mark)
+        if final.gone_sql:
+            changed += db.execute(final.gone_sql.encode(), {"after": after}).rowcount
         hit(EmitStep.STAGED)
         if changed:
             db.execute(final.keep_sql.encode())
@@ -109,7 +112,7 @@ def _send(db: Connection, final: FinalProgram, version: str, seq: int, schema_id
 
 
 def encoded(final: FinalProgram, schema_id: int, rows: Sequence[tuple[Any, ...]]) -> list[Record]:
-    """The records; rows: record key, columns, revision."""
+    """The records; rows: record key, columns, of sessions whether they are withdrawn, revision."""
     shape = final.topic.shape
     keys, *columns = zip(*rows, strict=True)
     arrays = [_array(values, field.arrow) for values, field in zip(columns, shape.fields, strict=True)]

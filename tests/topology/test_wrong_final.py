@@ -16,9 +16,11 @@ WINDOW = Tumbling("15 minutes")
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"emit": Final("sales")}, "only rows of Tumbling and Hopping windows are emitted"),
-        ({"window": Session("1 minute"), "emit": Final("sales")}, "only rows of Tumbling and Hopping windows"),
-        ({"window": Count(3), "emit": Final("sales")}, "only rows of Tumbling and Hopping windows"),
+        ({"emit": Final("sales")}, "a row without window is never final; add a window, or leave emit out"),
+        (
+            {"window": Session("1 minute"), "emit": Final("sales"), "measures": {"Withdrawn": "count(*)"}},
+            'column "Withdrawn" has the name of what says that a session is gone; rename it',
+        ),
         ({"window": WINDOW, "emit": "sales"}, 'use Final(topic="...")'),
         ({"window": WINDOW, "emit": Final("a topic")}, '.topic: "a topic" does not fit'),
         ({"window": WINDOW, "emit": Final("sales", partitions=-1)}, ".partitions: -1 is too few"),
@@ -59,3 +61,21 @@ def test_its_records_have_the_columns_of_the_table_and_the_revision() -> None:
         "revision": ("int", False),
     }
     assert (topic.name, topic.partitions, topic.key) == ("sales.final", 1, "customerId")
+
+
+@pytest.mark.parametrize(
+    ("window", "names"),
+    [
+        (Session("1 minute"), ["customerId", "windowStart", "windowEnd", "orders", "total", "withdrawn", "revision"]),
+        (Count(3), ["customerId", "windowNumber", "windowRecords", "windowEnd", "orders", "total", "revision"]),
+    ],
+)
+def test_sessions_may_be_withdrawn_and_windows_of_records_end(window: Session | Count, names: list[str]) -> None:
+    (made,) = program(table(window=window, emit=Final("sales"))).tables
+    assert made.final is not None
+    fields = made.final.topic.shape.fields
+    assert [field.name for field in fields] == names
+    assert {field.name for field in fields if field.nullable} == {"orders", "total"}
+    assert [column.name for column in made.columns] == [n for n in names if n in {c.name for c in made.columns}]
+    assert made.final.topic.event_time.column == "windowEnd"
+    assert made.final.topic.withdraws is isinstance(window, Session)
