@@ -103,6 +103,26 @@ MUTANTS = (
         "tests/operators/test_final.py::test_much_at_once_is_closed_in_steps_and_whole[quarters]",
     ),
     Mutant(
+        "merged-session-stays",
+        (("topology/final_sessions.py", "WHERE l.{DIGEST} IS NOT NULL\\n", "WHERE l.{DIGEST} IS NULL\\n"),),
+        "tests/operators/test_final_sessions.py::test_what_is_not_withdrawn_is_what_the_query_gives",
+    ),
+    Mutant(
+        "session-goes-on-unnoticed",
+        (("topology/final_sessions.py", "reopens_micros=window.micros", "reopens_micros=0"),),
+        "tests/operators/test_final_sessions.py::test_what_is_a_session_no_more_is_withdrawn",
+    ),
+    Mutant(
+        "window-of-records-emitted-early",
+        (("topology/final_counts.py", "WHERE window_records = {", "WHERE window_records <= {"),),
+        "tests/operators/test_final_counts.py::test_each_full_window_is_emitted_once",
+    ),
+    Mutant(
+        "alert-on-a-withdrawn-session",
+        (("topology/derived_compile.py", 'f"not {WITHDRAWN} and (', 'f"{WITHDRAWN} is not null and ('),),
+        "tests/operators/test_alerts.py::test_a_withdrawn_session_is_no_alert",
+    ),
+    Mutant(
         "outbox-published-again",
         (("stream_workers/emit/publishing.py", "    return at\n", "    return claim.published_seq\n"),),
         f"{_WORKERS}/emit/test_final.py::test_kafkas_offset_is_the_truth",
