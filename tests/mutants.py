@@ -94,8 +94,8 @@ MUTANTS = (
     ),
     Mutant(
         "late-change-not-emitted",
-        (("stream_workers/fates.py", "kept = seen.at[late] if", "kept = seen.at[late][1:] if"),),
-        "tests/operators/test_final.py::test_the_last_revision_is_what_the_query_gives",
+        (("stream_workers/fates.py", "<= seen.before] if table.final", "<= seen.before][1:] if table.final"),),
+        "tests/operators/test_final_sessions.py::test_what_is_a_session_no_more_is_withdrawn",
     ),
     Mutant(
         "closed-further-than-read",
