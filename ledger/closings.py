@@ -47,12 +47,16 @@ class Closing:
 
 @dataclass(frozen=True)
 class Input:
-    """How far a partition has come. moved: grows with everything that is consumed of it or corrected in it."""
+    """How far a partition has come. moved: grows with everything that is consumed of it or corrected in it.
+
+    idle: it has been read to its end for as long as the table declares; never where it declares nothing.
+    """
 
     partition: int
     watermark: int | None
     ended: int | None
     moved: int
+    idle: bool = False
 
 
 @dataclass(frozen=True)

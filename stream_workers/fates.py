@@ -61,15 +61,15 @@ def take(
     """
     p = table.prefix
     whole = Taken(counts[f"{p}applied"] or 0, counts[f"{p}min_event"], counts[f"{p}max_event"])
-    if table.final and batch.corrected:
-        return replace(whole, late_taken=np.arange(batch.records, dtype=np.int64))
+    final, any_may = table.final, table.final is not None and (batch.corrected or table.final.idles)
+    every = np.arange(batch.records, dtype=np.int64) if any_may else no_offsets()
     least = counts[f"{p}min_final"]
-    reopens = table.final.reopens_micros if table.final else 0
+    reopens = final.reopens_micros if final else 0
     if least is None or lifted is None or least - reopens > lifted or batch.corrected:
-        return whole  # nothing can be late, or change a final row: no look at single records
+        return replace(whole, late_taken=every)  # nothing else can be late, or change a final row: no look at each
     seen = passed(connection, table, batch, watermark)
     late = seen.final <= seen.before
-    kept = seen.at[seen.final - reopens <= seen.before] if table.final else no_offsets()
+    kept = seen.at[seen.final - reopens <= seen.before] if final and not any_may else every
     if not table.drops_late:
         return replace(whole, late_applied=int(np.count_nonzero(late)), late_taken=kept)
     kept = np.setdiff1d(kept, seen.at[late])

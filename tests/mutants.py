@@ -94,7 +94,7 @@ MUTANTS = (
     ),
     Mutant(
         "late-change-not-emitted",
-        (("stream_workers/fates.py", "<= seen.before] if table.final", "<= seen.before][1:] if table.final"),),
+        (("stream_workers/fates.py", "<= seen.before] if final", "<= seen.before][1:] if final"),),
         "tests/operators/test_final_sessions.py::test_what_is_a_session_no_more_is_withdrawn",
     ),
     Mutant(
@@ -111,6 +111,11 @@ MUTANTS = (
         "session-goes-on-unnoticed",
         (("topology/final_sessions.py", "reopens_micros=window.micros", "reopens_micros=0"),),
         "tests/operators/test_final_sessions.py::test_what_is_a_session_no_more_is_withdrawn",
+    ),
+    Mutant(
+        "waking-partition-corrects-nothing",
+        (("stream_workers/fates.py", "(batch.corrected or table.final.idles)", "batch.corrected"),),
+        "tests/operators/test_final_idle.py::test_who_wakes_up_corrects",
     ),
     Mutant(
         "window-of-records-emitted-early",

@@ -22,7 +22,9 @@ from topology.derived import Derived
 from topology.derived_compile import check as check_derived
 from topology.derived_compile import compile_derived, source_rules
 from topology.duck import quoted, version
+from topology.duration import micros
 from topology.expression import Expression, Measure, measure
+from topology.final import Final
 from topology.final_compile import check as check_final
 from topology.final_compile import compile_final
 from topology.final_sql import Stored
@@ -412,7 +414,12 @@ class _Compiler:
                 if f.name in used
             },
             **({"dedup": meaning(table.dedup, self._record)} if table.dedup else {}),
-        } | ({"emit": [table.emit.topic, table.emit.partitions]} if table.emit else {})
+        } | ({"emit": _emitted(table.emit)} if table.emit else {})
+
+
+def _emitted(emit: Final) -> list[str | int]:
+    """What of the emission is kept beside the rows; the ledger reads here after which time partitions are idle."""
+    return [emit.topic, emit.partitions, *([micros(emit.idle_after)] if emit.idle_after else [])]
 
 
 def _view_columns(key: Sequence[Column], window: Window | None, kept: Sequence[Kept]) -> tuple[Column, ...]:

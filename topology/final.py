@@ -26,12 +26,14 @@ class Final:
 
     partitions: of the topic, by default those of the table's source. retention: how long Kafka keeps its records
     (`None`: without limit). dead_letters: name of the topic for final rows that a `Derived` or `Alert` cannot take.
+    idle_after: a partition that has been read to its end for so long holds no row back (`None`: each does, always).
     """
 
     topic: str
     partitions: int = 0
     retention: str | None = None
     dead_letters: str | None = None
+    idle_after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class FinalTopic(Topic):
     def key_columns(self) -> tuple[str, ...]:
         """The group columns, whose texts are the record key together."""
         return tuple(self.of.by)
+
+    @property
+    def idles(self) -> bool:
+        """Whether rows become final without partitions that are idle."""
+        return isinstance(self.of.emit, Final) and self.of.emit.idle_after is not None
 
     @property
     def withdraws(self) -> bool:

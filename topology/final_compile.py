@@ -52,6 +52,10 @@ def check(table: Aggregate, place: str) -> None:
         )
     if emit.retention is not None:
         checks.duration(emit.retention, f"{where}.retention")
+    if emit.idle_after is not None:
+        if isinstance(table.window, Count):
+            raise DeclarationError(f"{where}.idle_after: no partition holds a window of records back; leave it out")
+        checks.bound(emit.idle_after, f"{where}.idle_after")
     for name in [*table.by, *table.measures, *table.derived]:
         if name.lower() == REVISION:
             raise DeclarationError(f'{where}: column "{name}" has the name of the revision; rename it')
@@ -118,6 +122,7 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
         read_sql=read_sql(emitting, of),
         view=f"{of.table.name}_final",
         view_ddl=view_ddl(of, last),
+        idles=topic.idles,
     )
 
 

@@ -64,6 +64,7 @@ def program(of: Stored, window: Session, place: str, at_once: int) -> FinalProgr
         read_sql=read_sql(emitting, of),
         view=f"{of.table.name}_final",
         view_ddl=view_ddl(of, last),
+        idles=topic.idles,
         reopens_micros=window.micros,
         gone_sql=escaped(_gone_sql(of, last, emitting, looked)),
     )

@@ -109,7 +109,8 @@ class FinalProgram:
 
     reopens_micros: for how long a record may change a row that is final already before it counts as late. gone_sql:
     after the others, with `after` being up to where rows are final now, stages rows that are final no more. by_offset:
-    rows are final when they are full, and changed_sql alone finds them, without parameters.
+    rows are final when they are full, and changed_sql alone finds them, without parameters. idles: partitions that are
+    idle hold nothing back, so that any record may change a final row.
     """
 
     topic: FinalTopic
@@ -128,6 +129,7 @@ class FinalProgram:
     reopens_micros: int = 0
     gone_sql: str = ""
     by_offset: bool = False
+    idles: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 1. `lock`: compare the epoch of the closer's own row and keep it; what follows has one writer.
 2. Read how far every partition has come. W is the smallest watermark: a batch that commits later belongs to a partition
    whose watermark is W or more already, so none of its records is in time for a window that ends by W less lateness.
+   Where idle partitions hold nothing back, batches name every row they change, for any may be final.
 3. *Then* read rows: those that were final and changed since, those that became final, and when every partition has
    ended, those that only an end-of-input marker closes. Rows that are as they were emitted last are left out. At last
    those that are final no more: sessions that others have swallowed. Of windows of records, step 2 does not matter.
@@ -91,9 +92,17 @@ def final_of(table: TableProgram) -> FinalProgram:
 
 
 def final_by(found: Sequence[Input], partitions: int, lateness: int) -> int | None:
-    """Windows that end at or before this are final; None while a partition has shown no event time."""
-    known = [one.watermark for one in found if one.watermark is not None]
-    return min(known) - lateness if known and len(known) == partitions else None
+    """Windows that end at or before this are final; None while a partition has shown no event time.
+
+    Idle partitions are not asked; where all are, the furthest one is.
+    """
+    if len(found) < partitions:
+        return None
+    asked = [one.watermark for one in found if not one.idle]
+    known = [one.watermark for one in found if one.watermark is not None and not (asked and one.idle)]
+    if not known or (asked and len(known) < len(asked)):
+        return None
+    return (min(known) if asked else max(known)) - lateness
 
 
 def _bounded(db: Connection, final: FinalProgram, after: str, due: int) -> tuple[int, bool]:

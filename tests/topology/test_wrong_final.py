@@ -25,6 +25,9 @@ WINDOW = Tumbling("15 minutes")
         ({"window": WINDOW, "emit": Final("a topic")}, '.topic: "a topic" does not fit'),
         ({"window": WINDOW, "emit": Final("sales", partitions=-1)}, ".partitions: -1 is too few"),
         ({"window": WINDOW, "emit": Final("sales", retention="long")}, '.retention: "long" is not a duration'),
+        ({"window": WINDOW, "emit": Final("sales", idle_after="soon")}, '.idle_after: "soon" is not a duration'),
+        ({"window": WINDOW, "emit": Final("sales", idle_after="0s")}, '.idle_after: "0s" is less than a second'),
+        ({"window": Count(3), "emit": Final("sales", idle_after="1 minute")}, "no partition holds a window of records"),
         ({"window": WINDOW, "emit": Final("sales"), "measures": {"Revision": "count(*)"}}, "the name of the revision"),
         (
             {"window": WINDOW, "emit": Final("sales"), "measures": {"first": "min(cast('2026-01-01' as timestamp))"}},
@@ -45,6 +48,7 @@ def test_the_topic_is_part_of_the_version_and_its_retention_is_not() -> None:
 
     assert len({version(None), version(Final("sales")), version(Final("others")), version(Final("sales", 2))}) == 4
     assert version(Final("sales", retention="7 days")) == version(Final("sales"))
+    assert version(Final("sales", idle_after="7 days")) != version(Final("sales"))
 
 
 def test_its_records_have_the_columns_of_the_table_and_the_revision() -> None:
