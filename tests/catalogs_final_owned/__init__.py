@@ -1,4 +1,7 @@
-"""Orders whose visits are emitted when they are over, and by fives; `TEST_TOPIC`, `TEST_PARTITIONS` as elsewhere."""
+"""Orders whose visits are emitted when they are over, and by fives; `TEST_TOPIC`, `TEST_PARTITIONS` as elsewhere.
+
+`TEST_IDLE_AFTER`: after which time partitions hold no visit back.
+"""
 
 import os
 
@@ -24,7 +27,11 @@ visits = Aggregate(
     by=["customerId"],
     window=Session("1 minute"),
     measures=MEASURES,
-    emit=Final(topic=f"{NAME}-visits", dead_letters=f"{NAME}-visits-failed"),
+    emit=Final(
+        topic=f"{NAME}-visits",
+        dead_letters=f"{NAME}-visits-failed",
+        idle_after=os.environ.get("TEST_IDLE_AFTER"),
+    ),
 )
 
 by_fives = Aggregate(

@@ -40,3 +40,15 @@ def test_killed_at_any_step_corrected_and_read_by_an_alert(final_owned: OwnedFin
     final.wait(lambda: final.made("alerts", source=f"{final.topic}-visits"))
     final.verify_alerts()
     assert [stop(one) for one in (worker, alerting)] == [0, 0], final.logs()
+
+
+def test_without_markers_idle_partitions_hold_nothing_back(final_owned: OwnedFinalRig, seed: int) -> None:
+    final_owned.idle_after = "2 seconds"
+    final_owned.run_on(seed, 200)
+    worker = final_owned.start(**_SMALL)
+    final_owned.wait(lambda: bool(final_owned.query("select 1 from ledger.closings having count(*) = 2")))
+    final_owned.wait(final_owned.closed)
+    final_owned.run_on(seed + 1, 200)  # some of them are from long ago
+    final_owned.wait(final_owned.closed)
+    final_owned.verify_owned()
+    assert stop(worker) == 0, final_owned.logs()
