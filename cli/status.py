@@ -85,7 +85,7 @@ def status(as_json: bool) -> None:
                 (
                     f.pipeline,
                     f.table,
-                    closings.shown(f.closed_through),
+                    "full windows" if f.by_offset else closings.shown(f.closed_through),
                     f.outbox_seq,
                     f.unpublished,
                     f.waits_for,

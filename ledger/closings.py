@@ -47,12 +47,16 @@ class Closing:
 
 @dataclass(frozen=True)
 class Input:
-    """How far a partition has come. moved: grows with everything that is consumed of it or corrected in it."""
+    """How far a partition has come. moved: grows with everything that is consumed of it or corrected in it.
+
+    idle: it has been read to its end for as long as the table declares; never where it declares nothing.
+    """
 
     partition: int
     watermark: int | None
     ended: int | None
     moved: int
+    idle: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ class Finals:
     """How far a table's rows are final and published. silent: partitions that have shown no event time at all.
 
     slowest: the partition that is least far, watermark: how far it is, furthest: how far the others are. ended: whether
-    every partition ends in an end-of-input marker.
+    every partition ends in an end-of-input marker. by_offset: rows are final when they are full, whatever the event
+    times.
     """
 
     pipeline: str
@@ -74,6 +79,7 @@ class Finals:
     watermark: int | None
     furthest: int | None
     ended: bool
+    by_offset: bool = False
 
     @property
     def unpublished(self) -> int:
@@ -83,6 +89,8 @@ class Finals:
     @property
     def waits_for(self) -> str | None:
         """What holds rows back, None for nothing."""
+        if self.by_offset:
+            return None
         if self.silent:
             names = f"partition{'s' if len(self.silent) > 1 else ''} {', '.join(map(str, self.silent))}"
             return f"Final waits for {names}: no event time has come from there, and no end-of-input marker"

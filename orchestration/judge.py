@@ -107,6 +107,8 @@ def final(program: TableProgram, places: Sequence[Place], found: Finals | None) 
     if found.unpublished > _UNPUBLISHED:
         says = f"{found.unpublished:,} records wait for Kafka; is it up? `headrace doctor`"
         return _said(program, "final", False, says, numbers)
+    if found.by_offset:
+        return _said(program, "final", True, f"{found.outbox_seq:,} records emitted, each when it was full", numbers)
     patience = (program.window_micros or 0) + program.lateness_micros
     level = any(p.partition == found.slowest and p.behind == 0 for p in places)
     apart = (found.furthest or 0) - (found.watermark or 0) if level and not found.ended else 0

@@ -25,7 +25,7 @@ Indices = npt.NDArray[np.int64]
 class Taken:
     """What a table takes of a batch. late, duplicate: indices in the batch of the records it leaves out as such.
 
-    late_taken: those of late records that it takes, or of any that may be late, where the table emits final rows.
+    late_taken: where the table emits final rows, those of the records it takes that may change one.
     """
 
     applied: int
@@ -61,23 +61,25 @@ def take(
     """
     p = table.prefix
     whole = Taken(counts[f"{p}applied"] or 0, counts[f"{p}min_event"], counts[f"{p}max_event"])
-    if table.final and batch.corrected:
-        return replace(whole, late_taken=np.arange(batch.records, dtype=np.int64))
+    final, any_may = table.final, table.final is not None and (batch.corrected or table.final.idles)
+    every = np.arange(batch.records, dtype=np.int64) if any_may else no_offsets()
     least = counts[f"{p}min_final"]
-    if least is None or lifted is None or least > lifted or batch.corrected:
-        return whole  # nothing can be late: no look at single records
+    reopens = final.reopens_micros if final else 0
+    if least is None or lifted is None or least - reopens > lifted or batch.corrected:
+        return replace(whole, late_taken=every)  # nothing else can be late, or change a final row: no look at each
     seen = passed(connection, table, batch, watermark)
     late = seen.final <= seen.before
+    kept = seen.at[seen.final - reopens <= seen.before] if final and not any_may else every
     if not table.drops_late:
-        kept = seen.at[late] if table.final else no_offsets()
         return replace(whole, late_applied=int(np.count_nonzero(late)), late_taken=kept)
+    kept = np.setdiff1d(kept, seen.at[late])
     if not late.any():
-        return whole
+        return replace(whole, late_taken=kept)
     leave_out(connection, table, seen.at[late])
     event = seen.event[~late]
     if not event.size:
         return Taken(0, None, None, late=seen.at[late])
-    return Taken(event.size, int(event.min()), int(event.max()), late=seen.at[late])
+    return Taken(event.size, int(event.min()), int(event.max()), late=seen.at[late], late_taken=kept)
 
 
 def passed(connection: duckdb.DuckDBPyConnection, table: TableProgram, batch: Batch, watermark: int | None) -> Passed:

@@ -94,8 +94,8 @@ MUTANTS = (
     ),
     Mutant(
         "late-change-not-emitted",
-        (("stream_workers/fates.py", "kept = seen.at[late] if", "kept = seen.at[late][1:] if"),),
-        "tests/operators/test_final.py::test_the_last_revision_is_what_the_query_gives",
+        (("stream_workers/fates.py", "<= seen.before] if final", "<= seen.before][1:] if final"),),
+        "tests/operators/test_final_sessions.py::test_what_is_a_session_no_more_is_withdrawn",
     ),
     Mutant(
         "closed-further-than-read",
@@ -131,6 +131,31 @@ MUTANTS = (
         "pair-as-old-as-its-left-row",
         (("topology/join_compile.py", "greatest(l._event_time, r._event_time)", "l._event_time"),),
         "tests/operators/test_join_chains.py::test_equals_the_batch_query_at_every_cut",
+    ),
+    Mutant(
+        "merged-session-stays",
+        (("topology/final_sessions.py", "WHERE l.{DIGEST} IS NOT NULL\\n", "WHERE l.{DIGEST} IS NULL\\n"),),
+        "tests/operators/test_final_sessions.py::test_what_is_not_withdrawn_is_what_the_query_gives",
+    ),
+    Mutant(
+        "session-goes-on-unnoticed",
+        (("topology/final_sessions.py", "reopens_micros=window.micros", "reopens_micros=0"),),
+        "tests/operators/test_final_sessions.py::test_what_is_a_session_no_more_is_withdrawn",
+    ),
+    Mutant(
+        "waking-partition-corrects-nothing",
+        (("stream_workers/fates.py", "(batch.corrected or table.final.idles)", "batch.corrected"),),
+        "tests/operators/test_final_idle.py::test_who_wakes_up_corrects",
+    ),
+    Mutant(
+        "window-of-records-emitted-early",
+        (("topology/final_counts.py", "WHERE window_records = {", "WHERE window_records <= {"),),
+        "tests/operators/test_final_counts.py::test_each_full_window_is_emitted_once",
+    ),
+    Mutant(
+        "alert-on-a-withdrawn-session",
+        (("topology/derived_compile.py", 'f"not {WITHDRAWN} and (', 'f"{WITHDRAWN} is not null and ('),),
+        "tests/operators/test_alerts.py::test_a_withdrawn_session_is_no_alert",
     ),
     Mutant(
         "outbox-published-again",

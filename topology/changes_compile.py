@@ -18,9 +18,11 @@ from topology import checks
 from topology.aggregate import Aggregate
 from topology.changes import Changes, topic_of
 from topology.duck import quoted
+from topology.duration import micros
 from topology.final import Final
-from topology.final_compile import Stored, select, span, windows
+from topology.final_compile import span, windows
 from topology.final_schema import rows_schema
+from topology.final_sql import Stored, escaped
 from topology.latest import Latest
 from topology.program import ChangesProgram, Column
 from topology.topic import Topic
@@ -48,7 +50,10 @@ def meaning(emit: Final | Changes | None) -> dict[str, list[Any]]:
     """What a table emits, for its version; nothing where it emits nothing."""
     if emit is None:
         return {}
-    return {"emit": [*(["changes"] if isinstance(emit, Changes) else []), emit.topic, emit.partitions]}
+    if isinstance(emit, Changes):
+        return {"emit": ["changes", emit.topic, emit.partitions]}
+    # The ledger reads in the third place after which time partitions are idle.
+    return {"emit": [emit.topic, emit.partitions, *([micros(emit.idle_after)] if emit.idle_after else [])]}
 
 
 def compile_changes(of: Stored, place: str) -> ChangesProgram:
@@ -59,18 +64,18 @@ def compile_changes(of: Stored, place: str) -> ChangesProgram:
     if isinstance(window, Count):
         begin = ["window_number"]
         keys = _counted(of, names, window.records)
-        found = select(of, *same, "s.window_number = k.window_number")
+        found = of.select(*same, "s.window_number = k.window_number")
     elif isinstance(window, Tumbling | Hopping):
         keys = windows(window, names, of.stage)
         pane = ["s.window_start >= k.window_start", f"s.window_start < k.window_start + {span(window)}"]
-        found = f'SELECT * FROM ({select(of, *same, *pane)}) AS w WHERE w."windowStart" = k.window_start'
+        found = f'SELECT * FROM ({of.select(*same, *pane)}) AS w WHERE w."windowStart" = k.window_start'
     elif isinstance(window, Session):
         keys = f"SELECT DISTINCT {', '.join([*names, _BEGIN])} FROM {of.stage}"
-        found = select(of, *same, "s.window_start = k.window_start")
+        found = of.select(*same, "s.window_start = k.window_start")
     else:
         begin = []
         keys = f"SELECT DISTINCT {', '.join(names)} FROM {of.stage}"
-        found = select(of, *same)
+        found = of.select(*same)
     texts = [f"k.{name}::text" for name in names] + [_text(name) for name in begin]
     source = f"({keys}) AS k\nLEFT JOIN LATERAL (\n{found}\n) AS v ON true"
     return _program(of.table, of.columns, texts, f"v.{names[0]} IS NOT NULL", source, place)
@@ -107,8 +112,7 @@ def _program(
         for one in columns
     ]
     made = topic.known(rows_schema(topic, columns, [], place))
-    # A remainder, written with a space after its sign, is no placeholder of psycopg's.
-    return ChangesProgram(made, f"SELECT {key}, {there}, {', '.join(values)}\nFROM {source}".replace("% ", "%% "))
+    return ChangesProgram(made, escaped(f"SELECT {key}, {there}, {', '.join(values)}\nFROM {source}"))
 
 
 def _counted(of: Stored, names: Sequence[str], size: int) -> str:

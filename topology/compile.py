@@ -11,7 +11,7 @@ from typing import Any
 
 from headrace.errors import DeclarationError
 from schemas import AvroSchema
-from topology import checks, counting, derived_column, distinct, postgres, route, sessions, windowing
+from topology import checks, counting, derived_column, distinct, final_counts, postgres, route, sessions, windowing
 from topology.aggregate import Aggregate
 from topology.archive import Archive
 from topology.archive_compile import check as check_archive
@@ -28,8 +28,9 @@ from topology.derived_compile import compile_derived, source_rules
 from topology.duck import quoted, version
 from topology.expression import Expression, Measure, measure
 from topology.final import Final
-from topology.final_compile import Stored, compile_final
 from topology.final_compile import check as check_final
+from topology.final_compile import compile_final
+from topology.final_sql import Stored
 from topology.keeping import keep
 from topology.latest import Latest
 from topology.latest_compile import check as check_latest
@@ -225,6 +226,9 @@ class _Compiler:
         if window and windowing.ends_are_stored(window):
             states += (windowing.END,)
             filled.append((windowing.END.name, windowing.filled_end(window, prefix)))
+        if isinstance(table.window, Count) and isinstance(table.emit, Final):
+            states += (final_counts.END[0],)
+            filled.append((windowing.END.name, final_counts.END[1]))
         lateness = checks.duration(table.allowed_lateness, place)
         trees = derived_column.parse(table, _view_columns(key, table.window, kept), f"{place}: {table.name}.derived")
         definition = self._definition(table, measures, where, lateness) | derived_column.meaning(trees)
@@ -236,7 +240,9 @@ class _Compiler:
         stage = f"stage_{made}"
         pairs = [(state, aggregate) for state, (_, aggregate) in zip(states, filled, strict=True)]
         if isinstance(table.window, Count):
-            part = counting.part(state_table, stage, key, pairs, table.window, prefix)
+            part = counting.part(
+                state_table, stage, key, pairs, table.window, prefix, emits=isinstance(table.emit, Final)
+            )
         elif isinstance(window, Session):
             used = sorted({tried.index for _, tried in measures.values() if tried})
             part = sessions.part(state_table, stage, key, pairs, window, prefix, used)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from topology import postgres
 from topology.duck import quoted
+from topology.final_counts import noted
 from topology.merging import combined, merged
 from topology.program import Column, Part, StateColumn
 from topology.window import Count
@@ -26,17 +27,20 @@ def part(
     states: Sequence[tuple[StateColumn, str]],
     window: Count,
     prefix: str,
+    *,
+    emits: bool = False,
 ) -> Part:
-    """The part that keeps windows of records. states: each with its DuckDB aggregate."""
+    """The part that keeps windows of records. states: each with its DuckDB aggregate; emits: whether full ones are."""
     kept = [*(state for state, _ in states), _RECORDS]
     rows = [*key, _AT, *kept]
+    merge = _merge_sql(state_table, stage, key, kept, window.records)
     return Part(
         state_table=state_table,
         state_ddl=_state_ddl(state_table, key, kept),
         rows_sql=_rows_sql(key, [*states, (_RECORDS, "count(*)")], prefix),
         stage_ddl=postgres.stage_ddl(stage, rows),
         copy_sql=postgres.copy_sql(stage, rows),
-        merge_sql=(postgres.BY_INDEX, _merge_sql(state_table, stage, key, kept, window.records)),
+        merge_sql=(postgres.BY_INDEX, noted(state_table, key, window, merge) if emits else merge),
     )
 
 

@@ -19,7 +19,7 @@ from topology.derived import Derived
 from topology.derived_schema import check_declared, copied, expression_of, schema_of
 from topology.duck import quoted, text
 from topology.expression import Expression, substituted
-from topology.final import FinalTopic
+from topology.final import WITHDRAWN, FinalTopic
 from topology.program import Column, Part, TableProgram
 from topology.route import TableRoute, Tried
 from topology.topic import Topic
@@ -117,7 +117,11 @@ def compile_derived(
     tried = {name: tries.attempt(one, f"{where}.columns.{name}") for name, one in expressions.items()}
     rejecting = None
     if derived.where is not None:
-        rejecting = tries.attempt(tries.condition(derived.where, f"{where}.where"), f"{where}.where")
+        passing = tries.condition(derived.where, f"{where}.where")
+        if derived.identity and _withdraws(derived.source):
+            passing = tries.condition(f"not {WITHDRAWN} and (\n{derived.where}\n)", f"{where}.where")
+        rejecting = tries.attempt(passing, f"{where}.where")
+    _check_withdrawn(derived, [*expressions.values(), *([rejecting.expression] if rejecting else [])], where)
     values = {name: one.value for name, one in tried.items()}
     route = TableRoute(
         prefix=prefix,
@@ -126,7 +130,7 @@ def compile_derived(
         measures=tuple((name, tried[name].index) for name, one in expressions.items() if copied(one, source) is None),
         where=rejecting.index if rejecting else None,
         window_micros=None,
-        reasons=tuple(_reasons(derived, tried, values, where)),
+        reasons=tuple(_unless_left_out(derived, rejecting, _reasons(derived, tried, values, where))),
     )
     outputs = {
         name: f"f.{quoted(one.columns[0])}" if copied(one, source) else f"r.x{tried[name].index}"
@@ -188,6 +192,29 @@ def _reasons(
         sql = substituted(rule, values, shape, derived.shape_name, place)
         found.append((f"TRY({sql}) IS NOT TRUE", f"require:{name}"))
     return found
+
+
+def _withdraws(source: Topic) -> bool:
+    return isinstance(source, FinalTopic) and source.withdraws
+
+
+def _check_withdrawn(derived: Derived, expressions: Sequence[Expression], where: str) -> None:
+    """A topic made of sessions says what becomes of those that are no more; of an alert it is known: there is none."""
+    if _withdraws(derived.source) and not any(WITHDRAWN in one.columns for one in expressions):
+        raise DeclarationError(
+            f"{where}: rows of sessions may be withdrawn, and it would keep those that are; pass that on, with "
+            f'"{WITHDRAWN}": "{WITHDRAWN}" in columns, or leave them out, with where="not {WITHDRAWN}"'
+        )
+
+
+def _unless_left_out(
+    derived: Derived, rejecting: Tried | None, reasons: Sequence[tuple[str, str]]
+) -> Sequence[tuple[str, str]]:
+    """A withdrawn row has no measures to be judged by; where it is left out anyway, it is `filtered`."""
+    if rejecting is None or not _withdraws(derived.source):
+        return reasons
+    taken = f"NOT ({quoted(WITHDRAWN)} AND {rejecting.value} IS NOT TRUE)"
+    return [(f"{taken} AND ({sql})", reason) for sql, reason in reasons]
 
 
 def _rows_sql(derived: Derived, outputs: dict[str, str], prefix: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from topology.emitted import EmittedTopic
 from topology.topic import EventTime
+from topology.window import Session
 
 if TYPE_CHECKING:
     from topology.aggregate import Aggregate
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 # were judged by their own topic's `max_ahead`: none is refused for that again.
 _ANY_TIME_AHEAD = "36500 days"
 
+WITHDRAWN = "withdrawn"  # the field that says of a session's row that there is none any more
+
 
 @dataclass(frozen=True)
 class Final:
@@ -22,12 +25,14 @@ class Final:
 
     partitions: of the topic, by default those of the table's source. retention: how long Kafka keeps its records
     (`None`: without limit). dead_letters: name of the topic for final rows that a `Derived` or `Alert` cannot take.
+    idle_after: a partition that has been read to its end for so long holds no row back (`None`: each does, always).
     """
 
     topic: str
     partitions: int = 0
     retention: str | None = None
     dead_letters: str | None = None
+    idle_after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,16 @@ class FinalTopic(EmittedTopic):
     """The topic of the final rows of `of`."""
 
     of: Aggregate = field(kw_only=True, repr=False)
+
+    @property
+    def idles(self) -> bool:
+        """Whether rows become final without partitions that are idle."""
+        return isinstance(self.of.emit, Final) and self.of.emit.idle_after is not None
+
+    @property
+    def withdraws(self) -> bool:
+        """Whether a row that was final may be gone later: late records merge sessions."""
+        return isinstance(self.of.window, Session)
 
     @property
     def shape_name(self) -> str:
@@ -48,7 +63,10 @@ class FinalTopic(EmittedTopic):
 
 
 def topic_of(table: Aggregate, emit: Final) -> FinalTopic:
-    """The topic of a table's final rows. An event is a window, and happens at its end."""
+    """The topic of a table's final rows. An event is a window, and happens at its end.
+
+    A window of records ends with the last of their event times.
+    """
     source = table.source
     return FinalTopic(
         name=emit.topic,

@@ -1,4 +1,4 @@
-"""The Avro schema of final rows: the table's columns, then the revision."""
+"""The Avro schema of final rows: the table's columns, of sessions whether the row is withdrawn, then the revision."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headrace.errors import DeclarationError
 from schemas.avro import AvroSchema, parse
 from topology.derived_schema import AVRO
 from topology.emitted import EmittedTopic
-from topology.final import FinalTopic
+from topology.final import WITHDRAWN, FinalTopic
 from topology.program import Column
 from topology.state import decimal_of
 
@@ -18,7 +18,8 @@ REVISION = "revision"
 
 def schema_of(topic: FinalTopic, columns: Sequence[Column], place: str) -> AvroSchema:
     """The schema of the records of a table that has these columns; raises `DeclarationError`."""
-    return rows_schema(topic, columns, [{"name": REVISION, "type": "int"}], place)
+    withdrawn = [{"name": WITHDRAWN, "type": "boolean"}] if topic.withdraws else []
+    return rows_schema(topic, columns, [*withdrawn, {"name": REVISION, "type": "int"}], place)
 
 
 def rows_schema(

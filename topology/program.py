@@ -109,6 +109,11 @@ class FinalProgram:
     end in (after, until], ended_sql those whose windows end after `after` and begin by `until`; keep_sql remembers them
     as emitted, read_sql reads record key, columns and revision. bound_sql: the end of a window up to which about as
     many rows as one transaction should have lie after `after`. view: of the rows that are final, with their revision.
+
+    reopens_micros: for how long a record may change a row that is final already before it counts as late. gone_sql:
+    after the others, with `after` being up to where rows are final now, stages rows that are final no more. by_offset:
+    rows are final when they are full, and changed_sql alone finds them, without parameters. idles: partitions that are
+    idle hold nothing back, so that any record may change a final row.
     """
 
     topic: FinalTopic
@@ -124,6 +129,10 @@ class FinalProgram:
     read_sql: str
     view: str
     view_ddl: str
+    reopens_micros: int = 0
+    gone_sql: str = ""
+    by_offset: bool = False
+    idles: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ _YEARS = 20  # of the zone's rules that are looked at; they repeat
 def columns(pane_micros: int, zone: str | None, prefix: str) -> list[str]:
     """Columns of `routed`: `window`, the start of a record's pane, and where it is no sum, `window_end`."""
     if zone is None:
-        return [f"{_floor('_event_time', pane_micros)} AS {prefix}window"]
-    first = _floor(_shown(zone, "_event_time"), pane_micros)
+        return [f"{floor('_event_time', pane_micros)} AS {prefix}window"]
+    first = floor(_shown(zone, "_event_time"), pane_micros)
     start, end = _begins(zone, first), _begins(zone, f"{first} + {pane_micros}")
     return [f"{start} AS {prefix}window", f"{end} AS {prefix}window_end"]
 
@@ -75,9 +75,7 @@ def shown(window: TimeWindow) -> tuple[str, str, str]:
     if isinstance(window, Hopping):
         size, every, pane = window.micros, window.every_micros, window.pane_micros
         at = "(extract(epoch FROM s.window_start) * 1000000)::bigint"
-        last = (
-            "s.window_start" if pane == every else f"s.window_start - ({at} - ({_floor(at, every)})) * {_MICROSECOND}"
-        )
+        last = "s.window_start" if pane == every else f"s.window_start - ({at} - ({floor(at, every)})) * {_MICROSECOND}"
         join = (
             f"\nCROSS JOIN LATERAL generate_series(\n    {last},\n"
             f"    s.window_start - interval '{size - pane} microseconds',\n"
@@ -123,7 +121,8 @@ def _torn(size: int, before: int, after: int) -> bool:
 _MICROSECOND = "interval '1 microsecond'"
 
 
-def _floor(value: str, size: int) -> str:
+def floor(value: str, size: int) -> str:
+    """The multiple of `size` at or before an integer, as SQL."""
     return f"{value} - ({value} % {size} + {size}) % {size}"  # a floor, before 1970 too
 
 

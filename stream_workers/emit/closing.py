@@ -3,8 +3,10 @@
 1. `lock`: compare the epoch of the closer's own row and keep it; what follows has one writer.
 2. Read how far every partition has come. W is the smallest watermark: a batch that commits later belongs to a partition
    whose watermark is W or more already, so none of its records is in time for a window that ends by W less lateness.
+   Where idle partitions hold nothing back, batches name every row they change, for any may be final.
 3. *Then* read rows: those that were final and changed since, those that became final, and when every partition has
-   ended, those that only an end-of-input marker closes. Rows that are as they were emitted last are left out.
+   ended, those that only an end-of-input marker closes. Rows that are as they were emitted last are left out. At last
+   those that are final no more: sessions that others have swallowed. Of windows of records, step 2 does not matter.
 4. Remember what is emitted, number the records, put them into the outbox.
 """
 
@@ -55,7 +57,7 @@ def close(
         after = _moment(at.closed_through)
         db.execute(final.stage_ddl.encode())
         changed = db.execute(final.changed_sql.encode(), {"after": after}).rowcount
-        due = final_by(found, partitions, table.lateness_micros)
+        due = None if final.by_offset else final_by(found, partitions, table.lateness_micros)
         to, more = at, False
         if due is not None and (at.closed_through is None or due > at.closed_through):
             until, more = _bounded(db, final, after, due)
@@ -67,6 +69,8 @@ def close(
             given = {"after": after, "until": _moment(min(ended))}
             changed += db.execute(final.ended_sql.encode(), given).rowcount
             to = replace(to, ended_mark=mark)
+        if final.gone_sql:
+            changed += db.execute(final.gone_sql.encode(), {"after": after}).rowcount
         hit(EmitStep.STAGED)
         if changed:
             db.execute(final.keep_sql.encode())
@@ -86,9 +90,17 @@ def final_of(table: TableProgram) -> FinalProgram:
 
 
 def final_by(found: Sequence[Input], partitions: int, lateness: int) -> int | None:
-    """Windows that end at or before this are final; None while a partition has shown no event time."""
-    known = [one.watermark for one in found if one.watermark is not None]
-    return min(known) - lateness if known and len(known) == partitions else None
+    """Windows that end at or before this are final; None while a partition has shown no event time.
+
+    Idle partitions are not asked; where all are, the furthest one is.
+    """
+    if len(found) < partitions:
+        return None
+    asked = [one.watermark for one in found if not one.idle]
+    known = [one.watermark for one in found if one.watermark is not None and not (asked and one.idle)]
+    if not known or (asked and len(known) < len(asked)):
+        return None
+    return (min(known) if asked else max(known)) - lateness
 
 
 def _bounded(db: Connection, final: FinalProgram, after: str, due: int) -> tuple[int, bool]:
@@ -107,7 +119,7 @@ def _send(db: Connection, final: FinalProgram, version: str, seq: int, schema_id
 
 
 def _records(final: FinalProgram, schema_id: int, rows: Sequence[tuple[Any, ...]]) -> list[Record]:
-    """The records; rows: record key, columns, revision."""
+    """The records; rows: record key, columns, of sessions whether they are withdrawn, revision."""
     values = encoded(final.topic, schema_id, [row[1:] for row in rows])
     return [Record(str(row[0]).encode(), value) for row, value in zip(rows, values, strict=True)]
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from ledger import Connection
 from tests.operators.conftest import EXAMPLES
 from tests.operators.test_derived import STEPS, DerivedBench
-from tests.topology.declare import NOON_MICROS, PER_PRODUCT, topic
-from topology import Alert, Derived, Final
+from tests.topology.declare import NOON_MICROS, PER_CUSTOMER, PER_PRODUCT, topic
+from topology import Alert, Derived, Final, Session
 
 SALES = replace(
     PER_PRODUCT,
@@ -116,5 +116,65 @@ def test_equals_the_query_over_the_final_rows(
     )
     letters = [letter["headrace-reason"] for memory in bench.kafka.values() for letter in memory.letters]
     refused = duck.sql("select count(*) from log where mean is null or round(mean, 2) >= 80").fetchall()
+    assert letters == [b"require:small"] * refused[0][0]
+    bench.accounting()
+
+
+VISITS = replace(
+    PER_CUSTOMER,
+    source=topic(partitions=2),
+    window=Session("15 minutes"),
+    emit=Final("visits", dead_letters="failed"),
+)
+OF_VISITS = {"customerId": "customerId", "windowEnd": "windowEnd", "revision": "revision"}
+OFTEN = Alert(
+    "often",
+    source=VISITS,
+    when="total is null or revision > 1 or orders > 2",
+    columns={**OF_VISITS, "orders": "orders"},
+    require={"some": "orders > 0"},
+)
+KEPT = Derived(
+    "kept", source=VISITS, key="customerId", columns=OF_VISITS, where="not withdrawn", require={"small": "revision < 3"}
+)
+TOLD = Derived("told", source=VISITS, key="customerId", columns={**OF_VISITS, "withdrawn": "withdrawn"})
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    derandomize=True,
+)
+@given(rows=ROWS, seed=st.integers(0, 2**32))
+def test_a_withdrawn_session_is_no_alert(
+    db: Connection, rows: list[tuple[int, int, int, int | None, int, bool]], seed: int
+) -> None:
+    bench = DerivedBench(db, VISITS.final, [OFTEN, KEPT, TOLD])
+    for number, (partition, window, revision, cents, orders, withdrawn) in enumerate(rows):
+        row = {
+            "customerId": f"c{number % 3}",
+            "windowStart": NOON + window * QUARTER,
+            "windowEnd": NOON + (window + 1) * QUARTER,
+            "orders": None if withdrawn else orders,
+            "total": None if withdrawn or cents is None else Decimal(cents) / 100,
+            "withdrawn": withdrawn,
+            "revision": revision,
+        }
+        bench.send(partition, row, kafka_millis=NOON_MICROS // 1000 + number)
+    bench.play(random.Random(seed), crash=0)
+    duck = bench.duck()
+    duck.execute("alter table log rename kafka_millis to ts")
+    ids = "concat_ws(':', 'often', 'visits', partition, log.offset)"
+    raised = f"select customerId, {ids}, customerId, windowEnd, revision, orders, ts from log"
+    condition = "(total is null or revision > 1 or orders > 2)"
+    assert bench.made(OFTEN) == Counter(duck.sql(f"{raised} where not withdrawn and {condition}").fetchall())
+    copied = "select customerId, customerId, windowEnd, revision{}, ts from log"
+    kept = f"{copied.format('')} where not withdrawn and revision < 3"
+    assert bench.made(KEPT) == Counter(duck.sql(kept).fetchall())
+    assert bench.made(TOLD) == Counter(duck.sql(copied.format(", withdrawn")).fetchall())
+    letters = [letter["headrace-reason"] for memory in bench.kafka.values() for letter in memory.letters]
+    refused = duck.sql("select count(*) from log where not withdrawn and revision > 2").fetchall()
     assert letters == [b"require:small"] * refused[0][0]
     bench.accounting()

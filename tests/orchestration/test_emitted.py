@@ -66,6 +66,7 @@ def test_it_is_provisioned_with_its_partitions(catalog: declared.Catalog) -> Non
         (replace(FINE, furthest=13 * HOUR, ended=True), True, "emitted"),
         (replace(FINE, furthest=13 * HOUR, slowest=1), True, "emitted"),  # it has records to read
         (replace(FINE, outbox_seq=20_000), False, "19,882 records wait for Kafka"),
+        (replace(FINE, silent=[3], by_offset=True), True, "120 records emitted, each when it was full"),
         (replace(FINE, error="the topic is gone"), False, "final rows stand still: the topic is gone"),
         (None, False, "no worker has closed a row of this table yet"),
     ],

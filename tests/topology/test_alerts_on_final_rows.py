@@ -11,7 +11,7 @@ import pytest
 from headrace.errors import DeclarationError
 from tests.catalogs_lookup import per_tier
 from tests.topology.declare import PER_PRODUCT, table
-from topology import Aggregate, Alert, Derived, EventTime, Final, Hopping, compile_pipeline
+from topology import Aggregate, Alert, Count, Derived, EventTime, Final, Hopping, Session, compile_pipeline
 from topology.program import PipelineProgram
 
 SALES = replace(PER_PRODUCT, emit=Final("sales", partitions=3, dead_letters="failed-sales"))
@@ -72,7 +72,7 @@ def test_the_version_is_about_the_rows_it_reads_and_not_about_words() -> None:
             'its source sales has no dead_letters.*declare it in the table\'s Final, as in dead_letters="failed-sales"',
         ),
         ({"source": replace(SALES, emit=Final("sales", dead_letters="a b"))}, 'emit.dead_letters: "a b" does not fit'),
-        ({"source": replace(SALES, window=None)}, "only rows of Tumbling and Hopping windows"),
+        ({"source": replace(SALES, window=None)}, "a row without window is never final"),
     ],
 )
 def test_wrong_alerts_are_refused_when_they_load(changes: dict[str, Any], says: str) -> None:
@@ -99,6 +99,41 @@ def test_a_key_may_be_chosen_where_the_table_has_several_columns() -> None:
     found = alert(replace(BOTH, window=Hopping("30 minutes", "10 minutes")), key="productId")
     assert program(found).tables[0].columns[0].name == "alertId"
     assert program(replace(found, key="revision")).derives
+
+
+VISITS = table(window=Session("10 minutes"), emit=Final("visits", dead_letters="failed-visits"))
+OF_VISITS = {"customerId": "customerId", "windowEnd": "windowEnd"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, False),
+        ({"columns": {**OF_VISITS, "withdrawn": "withdrawn"}}, True),
+        ({"where": "not withdrawn"}, True),
+        ({"where": "orders > 1"}, False),
+    ],
+)
+def test_what_becomes_of_a_session_that_is_withdrawn_is_said(changes: dict[str, Any], said: bool) -> None:
+    copies = Derived(**{"name": "copies", "source": VISITS, "key": "customerId", "columns": OF_VISITS, **changes})
+    if said:
+        assert program(copies).derives
+        return
+    with pytest.raises(DeclarationError, match=r'copies: rows of sessions may be withdrawn.* where="not withdrawn"'):
+        program(copies)
+
+
+def test_an_alert_on_sessions_says_nothing_of_it() -> None:
+    found = Alert("long", source=VISITS, when="orders > 9 or revision > 3", columns=OF_VISITS)
+    assert '"withdrawn"' in program(found).route_sql
+    with pytest.raises(DeclarationError, match=r"big-sales\.where"):
+        program(alert(VISITS, when="true) or (true", columns=OF_VISITS))
+
+
+def test_an_alert_on_windows_of_records() -> None:
+    threes = table(window=Count(3), emit=Final("threes", dead_letters="failed-threes"))
+    found = Alert("much", source=threes, when="windowNumber > 2 and total > 5", columns=OF_VISITS)
+    assert (found.event_time, program(found).derives) == (EventTime("windowEnd", "us"), True)
 
 
 def test_rows_by_a_column_that_was_looked_up() -> None:

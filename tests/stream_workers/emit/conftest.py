@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import Services
 from tests.stream_workers.emit.changes_rig import ChangesRig
 from tests.stream_workers.emit.letters_rig import LettersRig
+from tests.stream_workers.emit.owned_rig import OwnedFinalRig
 from tests.stream_workers.emit.rig import FinalRig
 
 
@@ -37,6 +38,17 @@ def letters(stack: Services, database: str, topic_name: str, tmp_path: Path) -> 
 def changes(stack: Services, database: str, topic_name: str, tmp_path: Path) -> Iterator[ChangesRig]:
     """A pipeline of its own, provisioned."""
     rig = ChangesRig(stack, database, f"{topic_name}-orders", tmp_path, partitions=2)
+    try:
+        rig.command("provision")
+        yield rig
+    finally:
+        rig.close()
+
+
+@pytest.fixture
+def final_owned(stack: Services, database: str, topic_name: str, tmp_path: Path) -> Iterator[OwnedFinalRig]:
+    """A pipeline of its own, provisioned."""
+    rig = OwnedFinalRig(stack, database, f"{topic_name}-orders", tmp_path, partitions=2)
     try:
         rig.command("provision")
         yield rig

@@ -34,6 +34,7 @@ class FinalRig(DerivedRig):
     """Pipeline `orders` with tables `product_sales` and `status_counts`. fixed: orders that replace refused ones."""
 
     minute: int = 0
+    customers: int = 400
     fixed: list[dict[str, Any]] = field(default_factory=list)
 
     def environment(self, **extra: str) -> dict[str, str]:
@@ -49,6 +50,7 @@ class FinalRig(DerivedRig):
             seconds = rng.randrange(60 * (self.minute + 40)) if late else 60 * self.minute + rng.randrange(60 * 40)
             order |= {
                 "orderTimestamp": (_BEGIN + timedelta(seconds=seconds)).isoformat(),
+                "customerId": f"c{rng.randrange(self.customers)}",
                 "productId": f"p{rng.randrange(8)}",
                 "orderAmount": -5.0 if kind == "negative" else order["orderAmount"],
             }
