@@ -39,7 +39,8 @@ class Correction:
     """An entry as the owner of its shard reads it, with the record it is about.
 
     ours: whether it concerns the table that asks. state: of the dead letter, None when the record is none of this table
-    version. latest: no later entry is about the same record and table.
+    version. latest: no later entry is about the same record and table. payload: what it is replayed with, record: what
+    the log has. left_out: `late` or `duplicate`, when this build of the table has counted the record as that.
     """
 
     seq: int
@@ -52,11 +53,13 @@ class Correction:
     kafka_timestamp: datetime | None
     state: str | None
     latest: bool
+    record: bytes | None = None
+    left_out: str | None = None
 
     @property
     def counts(self) -> bool:
-        """Whether there is anything to decide: a dead letter that was not replayed, and no later word on it."""
-        return self.ours and self.latest and self.state in ("open", "dropped")
+        """Whether there is anything to decide: a record that is not in the table yet, and no later word on it."""
+        return self.ours and self.latest and (self.left_out is not None or self.state in ("open", "dropped"))
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def last(db: Connection, topic: str, partitions: Sequence[int]) -> dict[int, int
 def replayed(db: Connection, table: str) -> list[bytes | None]:
     """Payloads that dead letters of a live table were replayed with, in the order of their coordinates."""
     rows = db.execute(
-        "select coalesce(c.payload, r.payload) from ledger.correction_outcomes o"
+        "select coalesce(c.payload, c.record, r.payload) from ledger.correction_outcomes o"
         " join ledger.table_versions v using (table_version)"
         " join ledger.corrections c using (topic, partition, seq)"
         " left join ledger.dead_letter_records r"

@@ -16,8 +16,9 @@ import numpy as np
 
 from headrace.failpoint import Failpoints
 from headrace.logging import fields
-from ledger import Connection, corrections
+from ledger import Connection, corrections, dead_letters, skipped
 from ledger.corrections import Correction, Kind, Outcome
+from ledger.dead_letters import DeadLetter
 from stream_workers.batch import Batch, Envelope
 from stream_workers.committing import merge
 from stream_workers.lookups import vector_of
@@ -55,10 +56,25 @@ def correct(
         unread = next((n for n, one in enumerate(found) if one.ours and one.offset >= table.next_offset), len(found))
         ready = found[:unread]
         if ready:
+            ready = left_out(db, programs[version], state, ready)
             failpoints.hit(CorrectionStep.READ)
             _decide(db, failpoints, decode, router, programs[version], state, ready)
         more |= len(ready) == _AT_ONCE
     return more
+
+
+def left_out(db: Connection, program: TableProgram, state: ShardState, found: Sequence[Correction]) -> list[Correction]:
+    """These entries, with what became of their records where that was late or duplicate.
+
+    Whoever asked has made a letter of it, which is gone when the table is built anew; the batch index knows for each
+    build. A record that this build has applied is in neither, and its entry is needless.
+    """
+    unknown = [one for one in found if one.ours and one.latest and one.state is None and one.action == "replay"]
+    if not unknown or not (program.drops_late or program.ids):
+        return list(found)
+    fates = skipped.fates(db, program.version_id, state.topic, state.shard, [one.offset for one in unknown])
+    fate_of = {one.seq: fates.get(one.offset) for one in unknown}
+    return [replace(one, left_out=fate_of.get(one.seq)) for one in found]
 
 
 def batch_of(topic: str, partition: int, found: Sequence[Correction]) -> Batch:
@@ -156,6 +172,7 @@ def _commit(
         failpoints.hit(CorrectionStep.ADVANCED)
         days = merge(db, failpoints, program, state.shard, routed) if routed else ()
         failpoints.hit(CorrectionStep.MERGED)
+        dead_letters.record(db, _letters(program, state, taken))
         corrections.decide(db, step, outcomes)
         if routed and routed.applied:
             done = [one.offset for one in outcomes if one.outcome == "replayed"]
@@ -164,6 +181,25 @@ def _commit(
     failpoints.hit(CorrectionStep.COMMITTED)
     log.info("corrections %s", fields(table=program.name, shard=state.shard, **counts))
     return replace(table, correction_seq=step.to_seq)
+
+
+def _letters(program: TableProgram, state: ShardState, taken: Sequence[Correction]) -> list[DeadLetter]:
+    """Letters of what this build of the table left out, and nobody has asked for since."""
+    return [
+        DeadLetter(
+            topic=state.topic,
+            table_version=program.version_id,
+            reason=one.left_out,
+            partition=state.shard,
+            offset=one.offset,
+            payload=one.record,
+            key=one.key,
+            headers=dict(one.headers),
+            kafka_timestamp=one.kafka_timestamp,
+        )
+        for one in taken
+        if one.left_out is not None
+    ]
 
 
 def _outcomes(found: Sequence[Correction], taken: Sequence[Correction], routed: Routed | None) -> list[Outcome]:
