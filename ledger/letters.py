@@ -25,6 +25,7 @@ class Choice:
     topic: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    partitions: Sequence[int] | None = None
     standings: Sequence[Standing] | None = None
 
 
@@ -83,7 +84,7 @@ class Count:
 def find(db: Connection, choice: Choice, limit: int | None = None) -> list[Letter]:
     """The newest first, at most `limit`."""
     given = {**asdict(choice), "limit": limit}
-    for name in ("ids", "standings"):
+    for name in ("ids", "partitions", "standings"):
         given[name] = None if given[name] is None else list(given[name])
     return [Letter(*row) for row in db.execute(sql("letters_found"), given)]
 

@@ -164,6 +164,18 @@ MUTANTS = (
         "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",
     ),
     Mutant(
+        # A record that counts in the table as it is built anew is taken for one that was left out.
+        "late-record-replayed-twice",
+        (
+            (
+                "stream_workers/correcting.py",
+                "fates.get(one.offset) for one",
+                'fates.get(one.offset, "late") for one',
+            ),
+        ),
+        "tests/operators/test_left_out.py::test_each_is_applied_once_whatever_is_built_anew",
+    ),
+    Mutant(
         # Reads its corrections from the first one again; what stops that elsewhere goes too.
         "correction-applied-twice",
         (

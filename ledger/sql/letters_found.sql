@@ -32,6 +32,7 @@ select r.record_id, d.table_version, r.topic, r.partition, r."offset", r.file_na
    and (%(reason)s::text is null or d.reason = %(reason)s)
    and (%(table)s::text is null or split_part(d.table_version, '@', 1) = %(table)s)
    and (%(topic)s::text is null or r.topic = %(topic)s)
+   and (%(partitions)s::int[] is null or r.partition = any(%(partitions)s::int[]))
    and (%(since)s::timestamptz is null or r.recorded_at >= %(since)s)
    and (%(until)s::timestamptz is null or r.recorded_at < %(until)s)
    and (%(standings)s::text[] is null
