@@ -95,7 +95,7 @@ def replay(db: Connection, wishes: Sequence[Wish], requested_by: str, note: str 
     """Ask for dead letters to be replayed; returns (record id, table version) of the entries made.
 
     Left out are dead letters that were replayed, those with a replay that was not decided yet, and those that no owner
-    of a shard decides: lines of files, records of derived topics and of archives. A drop is taken back by it.
+    of a shard decides: lines of files, records of archives. A drop is taken back by it.
     """
     with db.transaction():
         return _add(db, wishes, "replay", requested_by, note)

@@ -176,6 +176,11 @@ MUTANTS = (
         "tests/operators/test_left_out.py::test_each_is_applied_once_whatever_is_built_anew",
     ),
     Mutant(
+        "corrected-record-derived-again",
+        (("stream_workers/derive/correcting.py", "if last <= held.correction_seq:", "if last <= 0:"),),
+        "tests/operators/test_derived.py::test_a_corrected_record_is_sent_once_whatever_crashes",
+    ),
+    Mutant(
         # Reads its corrections from the first one again; what stops that elsewhere goes too.
         "correction-applied-twice",
         (

@@ -109,11 +109,6 @@ def _no_replay(letter: Letter) -> str | None:
     """Why a dead letter cannot be replayed, and what to do instead."""
     if letter.made == "line":
         return "a line of a file, which never reached its topic; correct the file and run `headrace ingest`"
-    if letter.made == "derived":
-        return (
-            "derived topics take no corrections (of a final row, correct what its table reads); send the corrected"
-            f" record to {letter.topic}, and `headrace dlq drop` this one"
-        )
     if letter.made == "archive":
         return "an archive holds the log as it is; `headrace dlq drop` marks it as seen"
     if letter.made == "gone":

@@ -14,7 +14,7 @@ with given as (
       join ledger.positions p
         on p.table_version = g.table_version and p.topic = r.topic and p.partition = r.partition
      where d.state = any(%(states)s)
-       and v.state_table <> ''
+       and not v.definition ? 'archive'
        and not exists (
            select from ledger.corrections c
             where c.topic = r.topic and c.partition = r.partition and c."offset" = r."offset"
