@@ -20,7 +20,7 @@ from ledger.sql import sql
 Action = Literal["replay", "drop"]
 Kind = Literal["replayed", "refused", "dropped", "needless"]
 _LOCK = 0x48454143  # any constant that only the log's appends use
-_MANY = (
+MANY = (
     100  # entries that Postgres has to know of at once: without, it walks along all of them for each (10 s for 10,000)
 )
 
@@ -117,7 +117,7 @@ def _add(db: Connection, wishes: Sequence[Wish], action: Action, requested_by: s
     states = ["open"] if action == "drop" else ["open", "dropped"]
     given = {**_given(wishes, requested_by, note), "action": action, "states": states}
     added = [(int(row[0]), str(row[1])) for row in db.execute(sql("correction_add"), given)]
-    if len(added) >= _MANY:
+    if len(added) >= MANY:
         db.execute("analyze ledger.corrections")
     return added
 

@@ -133,6 +133,8 @@ def ask(
                 " `headrace status` shows no lag"
             )
         dead_letters.record(db, [_letter(at, fate, partition, record) for record in records])
+        if len(records) >= corrections.MANY:
+            db.execute("analyze ledger.dead_letter_records, ledger.dead_letters")
         rows = db.execute(
             "select record_id from ledger.dead_letter_records where topic = %s and partition = %s"
             ' and "offset" = any(%s)'

@@ -43,14 +43,14 @@ def replay(
             _say_gone(wanted, found, err=True)
             click.confirm(f"Replay {_counted(wanted, found)}?", abort=True, err=True)
         ids = _ask(db, kafka, wanted, found, said, settings())
-        asked = _letters(db, found.at, ids)
-        outcome = None if wait is None else waiting.wait(db, asked, wait)
-        _report(wanted, found, asked, outcome, as_json)
-        if outcome is None:
-            for line in waiting.idle(db, asked):
+        if wait is None:
+            _report(wanted, found, len(ids), None, as_json)
+            for line in waiting.idle(db, _letters(db, found.at, ids[:1])):  # all are of one pipeline
                 click.echo(line, err=True)
             return
-        if outcome.late and wait is not None:
+        outcome = waiting.wait(db, _letters(db, found.at, ids), wait)
+        _report(wanted, found, len(ids), outcome, as_json)
+        if outcome.late:
             waiting.complain(db, outcome, wait)
         if outcome.refused:
             raise click.exceptions.Exit(1)
@@ -116,14 +116,13 @@ def _tell(wanted: Wanted, found: Found, as_json: bool) -> None:
     click.echo(f"no {wanted.reason} record of {found.at.table} is to be replayed ({others or 'it left out none'})")
 
 
-def _report(wanted: Wanted, found: Found, asked: Sequence[Letter], outcome: Any, as_json: bool) -> None:
-    meanwhile = found.records - len(asked)
+def _report(wanted: Wanted, found: Found, asked: int, outcome: Any, as_json: bool) -> None:
     if as_json:
         show_json(
             {
-                "asked": len(asked),
+                "asked": asked,
                 "gone": found.gone,
-                "decided_meanwhile": meanwhile,
+                "decided_meanwhile": found.records - asked,
                 "outcomes": outcome.counts if outcome else None,
                 "refused": outcome.refused if outcome else None,
             }
@@ -132,7 +131,7 @@ def _report(wanted: Wanted, found: Found, asked: Sequence[Letter], outcome: Any,
     _say_gone(wanted, found)
     if outcome is None:
         click.echo(
-            f"asked to replay {len(asked):,} {wanted.reason} records of {found.at.table}; workers decide it between two"
+            f"asked to replay {asked:,} {wanted.reason} records of {found.at.table}; workers decide it between two"
             " batches: `headrace dlq list`"
         )
         return

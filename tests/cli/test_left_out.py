@@ -14,6 +14,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import TopicPartition
 
+from headrace.errors import ServiceUnavailable
+from headrace.settings import Settings
+from stream_workers.log import LogAdmin, TopicMissing
 from stream_workers.steps import CorrectionStep
 from tests.cli.test_dlq import Desk
 from tests.cli.test_errors import ROOT
@@ -86,6 +89,15 @@ def rebuild(rig: Rig, **extra: str) -> None:
         check=True,
         capture_output=True,
     )
+
+
+def answers(rig: Rig) -> bool:
+    """Whether the partitions of the topic have their leaders."""
+    try:
+        LogAdmin(Settings(kafka_bootstrap=rig.stack.kafka_bootstrap)).describe(rig.topic)
+    except (ServiceUnavailable, TopicMissing):
+        return False
+    return True
 
 
 def decided(rig: Rig) -> bool:
@@ -197,6 +209,7 @@ def test_a_log_that_has_lost_some_says_which(desk: Desk, seed: int) -> None:
     rig.delete_topic()
     rig.wait(lambda: rig.topic not in rig.admin.list_topics(timeout=10).topics, alive=False)
     rig.create_topic()
+    rig.wait(lambda: answers(rig), alive=False)
     desk.refused(*late, "--without-gone", "--yes", says="was deleted and created again")
 
 
