@@ -20,7 +20,7 @@ from ledger.sql import sql
 Action = Literal["replay", "drop"]
 Kind = Literal["replayed", "refused", "dropped", "needless"]
 _LOCK = 0x48454143  # any constant that only the log's appends use
-_MANY = (
+MANY = (
     100  # entries that Postgres has to know of at once: without, it walks along all of them for each (10 s for 10,000)
 )
 
@@ -39,7 +39,8 @@ class Correction:
     """An entry as the owner of its shard reads it, with the record it is about.
 
     ours: whether it concerns the table that asks. state: of the dead letter, None when the record is none of this table
-    version. latest: no later entry is about the same record and table.
+    version. latest: no later entry is about the same record and table. payload: what it is replayed with, record: what
+    the log has. left_out: `late` or `duplicate`, when this build of the table has counted the record as that.
     """
 
     seq: int
@@ -52,11 +53,13 @@ class Correction:
     kafka_timestamp: datetime | None
     state: str | None
     latest: bool
+    record: bytes | None = None
+    left_out: str | None = None
 
     @property
     def counts(self) -> bool:
-        """Whether there is anything to decide: a dead letter that was not replayed, and no later word on it."""
-        return self.ours and self.latest and self.state in ("open", "dropped")
+        """Whether there is anything to decide: a record that is not in the table yet, and no later word on it."""
+        return self.ours and self.latest and (self.left_out is not None or self.state in ("open", "dropped"))
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def replay(db: Connection, wishes: Sequence[Wish], requested_by: str, note: str 
     """Ask for dead letters to be replayed; returns (record id, table version) of the entries made.
 
     Left out are dead letters that were replayed, those with a replay that was not decided yet, and those that no owner
-    of a shard decides: lines of files, records of derived topics and of archives. A drop is taken back by it.
+    of a shard decides: lines of files, records of archives. A drop is taken back by it.
     """
     with db.transaction():
         return _add(db, wishes, "replay", requested_by, note)
@@ -114,7 +117,7 @@ def _add(db: Connection, wishes: Sequence[Wish], action: Action, requested_by: s
     states = ["open"] if action == "drop" else ["open", "dropped"]
     given = {**_given(wishes, requested_by, note), "action": action, "states": states}
     added = [(int(row[0]), str(row[1])) for row in db.execute(sql("correction_add"), given)]
-    if len(added) >= _MANY:
+    if len(added) >= MANY:
         db.execute("analyze ledger.corrections")
     return added
 
@@ -142,7 +145,7 @@ def last(db: Connection, topic: str, partitions: Sequence[int]) -> dict[int, int
 def replayed(db: Connection, table: str) -> list[bytes | None]:
     """Payloads that dead letters of a live table were replayed with, in the order of their coordinates."""
     rows = db.execute(
-        "select coalesce(c.payload, r.payload) from ledger.correction_outcomes o"
+        "select coalesce(c.payload, c.record, r.payload) from ledger.correction_outcomes o"
         " join ledger.table_versions v using (table_version)"
         " join ledger.corrections c using (topic, partition, seq)"
         " left join ledger.dead_letter_records r"

@@ -25,6 +25,7 @@ class Choice:
     topic: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    partitions: Sequence[int] | None = None
     standings: Sequence[Standing] | None = None
 
 
@@ -33,8 +34,9 @@ class Letter:
     """A record, or a line of a file, that one table version refused.
 
     standing: `open`; `waiting` for the owner of its shard to decide a replay; `refused` again, refusal says why;
-    `replayed`; `dropped`. made: a replay reaches rows of a `table` only; `derived` topics, `archive`s and `line`s of
-    files have no rows, and a table that is `gone` has no position. said_by, said_at, note: of the last word on it.
+    `replayed`; `dropped`. made: a replay reaches rows of a `table` and the records of a `derived` topic; `archive`s and
+    `line`s of files take none, and a table that is `gone` has no position. said_by, said_at, note: of the last word
+    on it.
     """
 
     record_id: int
@@ -83,7 +85,7 @@ class Count:
 def find(db: Connection, choice: Choice, limit: int | None = None) -> list[Letter]:
     """The newest first, at most `limit`."""
     given = {**asdict(choice), "limit": limit}
-    for name in ("ids", "standings"):
+    for name in ("ids", "partitions", "standings"):
         given[name] = None if given[name] is None else list(given[name])
     return [Letter(*row) for row in db.execute(sql("letters_found"), given)]
 

@@ -25,6 +25,7 @@ class Mirror:
     gaps: int
     watermark: int | None
     ended: int | None
+    correction_seq: int
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -37,6 +38,7 @@ def mirrors(db: Connection, table_version: str) -> list[Mirror]:
     with db.cursor(row_factory=class_row(Mirror)) as cursor:
         return cursor.execute(
             "select partition, topic_id, first_offset, next_offset, consumed, applied, filtered, dead_lettered,"
-            " control, gaps, watermark, ended from ledger.positions where table_version = %s order by partition",
+            " control, gaps, watermark, ended, correction_seq from ledger.positions where table_version = %s"
+            " order by partition",
             (table_version,),
         ).fetchall()

@@ -7,7 +7,8 @@ offsets, the first offset, then the differences to the one before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from ledger.connection import Connection
 
 Offsets = npt.NDArray[np.int64]
 LATE, DUPLICATE = 1, 2
+Fate = Literal["late", "duplicate"]
+NUMBERS: Mapping[Fate, int] = {"late": LATE, "duplicate": DUPLICATE}
 _WIDTH = 10  # bytes of the longest varint
 
 
@@ -45,6 +48,18 @@ def read(db: Connection, table_version: str, topic: str, partition: int) -> dict
         (table_version, topic, partition),
     )
     return decoded(b"".join(row[0] for row in rows))
+
+
+def fates(db: Connection, table_version: str, topic: str, partition: int, offsets: Sequence[int]) -> dict[int, Fate]:
+    """Fate by offset, of those offsets of a partition that a table version skipped."""
+    rows = db.execute(
+        "select skipped from ledger.batch_index b where table_version = %s and topic = %s and partition = %s"
+        " and skipped is not null and exists (select from unnest(%s::bigint[]) as o"
+        " where o >= b.from_offset and o < b.to_offset)",
+        (table_version, topic, partition, list(offsets)),
+    )
+    found, wanted = decoded(b"".join(row[0] for row in rows)), set(offsets)
+    return {offset: name for name, number in NUMBERS.items() for offset in wanted.intersection(found[number])}
 
 
 def _chunk(fate: int, offsets: Offsets) -> bytes:

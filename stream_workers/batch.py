@@ -21,6 +21,14 @@ def no_offsets() -> Offsets:
     return np.empty(0, np.int64)
 
 
+def moment_of(millis: int) -> datetime | None:
+    """A Kafka timestamp, None where it is no date that Postgres and Python can hold."""
+    try:
+        return datetime.fromtimestamp(millis / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
 @dataclass(frozen=True)
 class Envelope:
     """What surrounds a payload: wanted only for dead letters and markers."""
@@ -72,10 +80,7 @@ class Batch:
 
     def moment(self, index: int) -> datetime | None:
         """Kafka timestamp of a record, None where it is no date that Postgres and Python can hold."""
-        try:
-            return datetime.fromtimestamp(int(self.timestamps[index]) / 1000, UTC)
-        except (ValueError, OverflowError, OSError):
-            return None
+        return moment_of(int(self.timestamps[index]))
 
     def cut(self, start: int, stop: int) -> Batch:
         """The part [start, stop) in offsets."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from headrace.failpoint import Failpoints
 from headrace.logging import fields
-from ledger import Connection, corrections, outboxes
+from ledger import Connection, corrections, dead_letters, outboxes, skipped
 from ledger.corrections import Correction, Kind, Outcome
+from ledger.dead_letters import DeadLetter
 from stream_workers.batch import Batch, Envelope
 from stream_workers.committing import merge
 from stream_workers.emit import changes
@@ -32,10 +34,36 @@ from topology.window import Count
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 500  # entries decided in one transaction: some 10 ms, and batches wait for no more than that
 _NO_DATE = -1  # a record whose Kafka timestamp is no date: every event time is too far ahead of it
 
 Decode = Callable[[Batch], Batch]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Entries that are decided together, in their order. taken: those whose record is replayed, by offset.
+
+    batch, routed: these records, and what they mean for the table; None where there are none.
+    """
+
+    found: Sequence[Correction]
+    taken: Sequence[Correction]
+    batch: Batch | None
+    routed: Routed | None
+
+    def outcomes(self) -> list[Outcome]:
+        """What becomes of each entry of this table; entries of other tables have none."""
+        refused = {self.taken[r.index].seq: (r.reason, r.detail) for r in self.routed.refusals} if self.routed else {}
+        outcomes = []
+        for one in (one for one in self.found if one.ours):
+            kind: Kind = "needless"
+            if one.counts:
+                kind = "dropped" if one.action == "drop" else "refused" if one.seq in refused else "replayed"
+            outcomes.append(Outcome(one.seq, one.offset, kind, *refused.get(one.seq, ("", ""))))
+        return outcomes
+
+
+Commit = Callable[[TableProgram, ShardState, Decision], TableState]  # writes a decision; the state to adopt
 
 
 def correct(
@@ -45,23 +73,42 @@ def correct(
     router: Router,
     programs: Mapping[str, TableProgram],
     state: ShardState,
+    commit: Commit | None = None,
 ) -> bool:
     """Decide what is due for each table of a shard, and adopt it; whether there may be more.
 
     Raises as `committing.commit` does. An entry about a record that the table has not read yet waits, with all that
-    follow it.
+    follow it. commit: where decisions are written, by default with the rows in Postgres.
     """
     more = False
+    write = commit or partial(_commit, db, failpoints)
     for version, table in sorted(state.tables.items()):
         of = (programs[version].name, version, state.shard, state.topic, state.shard)
-        found = corrections.due(db, *of, table.correction_seq, _AT_ONCE)
+        at_once = state.corrections_at_once(version)
+        found = corrections.due(db, *of, table.correction_seq, at_once)
         unread = next((n for n, one in enumerate(found) if one.ours and one.offset >= table.next_offset), len(found))
         ready = found[:unread]
         if ready:
+            ready = left_out(db, programs[version], state, ready)
             failpoints.hit(CorrectionStep.READ)
-            _decide(db, failpoints, decode, router, programs[version], state, ready)
-        more |= len(ready) == _AT_ONCE
+            _decide(write, decode, router, programs[version], state, ready)
+            failpoints.hit(CorrectionStep.ADOPTED)
+        more |= len(ready) == at_once
     return more
+
+
+def left_out(db: Connection, program: TableProgram, state: ShardState, found: Sequence[Correction]) -> list[Correction]:
+    """These entries, with what became of their records where that was late or duplicate.
+
+    Whoever asked has made a letter of it, which is gone when the table is built anew; the batch index knows for each
+    build. A record that this build has applied is in neither, and its entry is needless.
+    """
+    unknown = [one for one in found if one.ours and one.latest and one.state is None and one.action == "replay"]
+    if not unknown or not (program.drops_late or program.ids):
+        return list(found)
+    fates = skipped.fates(db, program.version_id, state.topic, state.shard, [one.offset for one in unknown])
+    fate_of = {one.seq: fates.get(one.offset) for one in unknown}
+    return [replace(one, left_out=fate_of.get(one.seq)) for one in found]
 
 
 def batch_of(topic: str, partition: int, found: Sequence[Correction]) -> Batch:
@@ -84,8 +131,7 @@ def batch_of(topic: str, partition: int, found: Sequence[Correction]) -> Batch:
 
 
 def _decide(
-    db: Connection,
-    failpoints: Failpoints,
+    write: Commit,
     decode: Decode,
     router: Router,
     program: TableProgram,
@@ -98,27 +144,22 @@ def _decide(
     table = state.tables[version]
     taken = sorted((one for one in found if one.counts and one.action == "replay"), key=lambda one: one.offset)
     try:
-        routed, vector = None, None
+        batch, routed = None, None
         if taken and isinstance(program.table.window, Count):
             routed = _counted_already(table, taken)
         elif taken:
             batch = decode(batch_of(state.topic, state.shard, taken))
             routed = router.route(batch, {version: table.watermark}, forced or Forced())[version]
-            vector = vector_of(program, batch)
-        adopted, sent = _commit(db, failpoints, program, state, found, taken, routed, vector)
+        state.tables[version] = write(program, state, Decision(found, taken, batch, routed))
     except Poison as poison:
         if forced is not None:
             raise
         if len(found) == 1:
             refused = Forced({poison.version_id: (poison.reason, poison.detail)})
-            _decide(db, failpoints, decode, router, program, state, found, refused)
+            _decide(write, decode, router, program, state, found, refused)
             return
         for part in (found[: len(found) // 2], found[len(found) // 2 :]):
-            _decide(db, failpoints, decode, router, program, state, part)
-        return
-    state.tables[version] = adopted
-    state.sent |= sent
-    failpoints.hit(CorrectionStep.ADOPTED)
+            _decide(write, decode, router, program, state, part)
 
 
 def _counted_already(table: TableState, taken: Sequence[Correction]) -> Routed:
@@ -128,20 +169,12 @@ def _counted_already(table: TableState, taken: Sequence[Correction]) -> Routed:
     return Routed(0, 0, 0, refusals, 0, table.watermark, None, None, None, ())
 
 
-def _commit(
-    db: Connection,
-    failpoints: Failpoints,
-    program: TableProgram,
-    state: ShardState,
-    found: Sequence[Correction],
-    taken: Sequence[Correction],
-    routed: Routed | None,
-    vector: str | None,
-) -> tuple[TableState, dict[str, int]]:
-    table = state.tables[program.version_id]
-    outcomes = _outcomes(found, taken, routed)
-    counts = {kind: sum(one.outcome == kind for one in outcomes) for kind in ("replayed", "refused", "dropped")}
-    step = corrections.Step(
+def step_of(
+    program: TableProgram, state: ShardState, decision: Decision, outcomes: Sequence[Outcome]
+) -> corrections.Step:
+    """How a table moves over the entries."""
+    table, routed = state.tables[program.version_id], decision.routed
+    return corrections.Step(
         table_version=program.version_id,
         shard=state.shard,
         epoch=table.epoch,
@@ -149,12 +182,25 @@ def _commit(
         partition=state.shard,
         next_offset=table.next_offset,
         from_seq=table.correction_seq,
-        to_seq=found[-1].seq,
-        replayed=counts["replayed"],
+        to_seq=decision.found[-1].seq,
+        replayed=sum(one.outcome == "replayed" for one in outcomes),
         min_event=routed.min_event if routed else None,
         max_event=routed.max_event if routed else None,
-        lookup_vector=vector,
+        lookup_vector=vector_of(program, decision.batch) if decision.batch else None,
     )
+
+
+def note(program: TableProgram, state: ShardState, outcomes: Sequence[Outcome]) -> None:
+    """Say what was decided."""
+    counts = {kind: sum(one.outcome == kind for one in outcomes) for kind in ("replayed", "refused", "dropped")}
+    log.info("corrections %s", fields(table=program.name, shard=state.shard, **counts))
+
+
+def _commit(
+    db: Connection, failpoints: Failpoints, program: TableProgram, state: ShardState, decision: Decision
+) -> TableState:
+    outcomes, routed = decision.outcomes(), decision.routed
+    step = step_of(program, state, decision, outcomes)
     with db.transaction():
         corrections.advance(db, step)
         box = state.outboxes[program.version_id] if routed and sends(program, routed) else None
@@ -165,23 +211,32 @@ def _commit(
             sent[writer] = changes.send(db, state.outboxes[writer], seq, program)
             failpoints.hit(ChangeStep.NUMBERED)
         failpoints.hit(CorrectionStep.MERGED)
+        dead_letters.record(db, _letters(program, state, decision.taken))
         corrections.decide(db, step, outcomes)
         if routed and routed.applied:
             done = [one.offset for one in outcomes if one.outcome == "replayed"]
             corrections.index(db, step, done, days)
         failpoints.hit(CorrectionStep.DECIDED)
     failpoints.hit(CorrectionStep.COMMITTED)
-    log.info("corrections %s", fields(table=program.name, shard=state.shard, **counts))
-    return replace(table, correction_seq=step.to_seq), sent
+    note(program, state, outcomes)
+    state.sent |= sent
+    return replace(state.tables[program.version_id], correction_seq=step.to_seq)
 
 
-def _outcomes(found: Sequence[Correction], taken: Sequence[Correction], routed: Routed | None) -> list[Outcome]:
-    """What becomes of each entry of this table; entries of other tables have none."""
-    refused = {taken[r.index].seq: (r.reason, r.detail) for r in routed.refusals} if routed else {}
-    outcomes = []
-    for one in (one for one in found if one.ours):
-        kind: Kind = "needless"
-        if one.counts:
-            kind = "dropped" if one.action == "drop" else "refused" if one.seq in refused else "replayed"
-        outcomes.append(Outcome(one.seq, one.offset, kind, *refused.get(one.seq, ("", ""))))
-    return outcomes
+def _letters(program: TableProgram, state: ShardState, taken: Sequence[Correction]) -> list[DeadLetter]:
+    """Letters of what this build of the table left out, and nobody has asked for since."""
+    return [
+        DeadLetter(
+            topic=state.topic,
+            table_version=program.version_id,
+            reason=one.left_out,
+            partition=state.shard,
+            offset=one.offset,
+            payload=one.record,
+            key=one.key,
+            headers=dict(one.headers),
+            kafka_timestamp=one.kafka_timestamp,
+        )
+        for one in taken
+        if one.left_out is not None
+    ]

@@ -34,7 +34,7 @@ from ledger.shards import Position
 from stream_workers.batch import Batch
 from stream_workers.claims import Claims
 from stream_workers.committing import commit
-from stream_workers.correcting import correct
+from stream_workers.correcting import Commit, correct
 from stream_workers.dedup import look_up
 from stream_workers.emit.sender import Sender
 from stream_workers.heartbeat import End
@@ -236,9 +236,13 @@ class Loop:
             if any(table.correction_seq < newest[shard] for table in owned.state.tables.values()):
                 with self._guarded(db, claims, shard):
                     parts = (self.failpoints, partial(self._decoded, db), self._router, self._programs, owned.state)
-                    if correct(db, *parts):
+                    if correct(db, *parts, self._corrections(db)):
                         self._tend_at = 0.0
                     self._sent(owned.state)
+
+    def _corrections(self, db: Connection) -> Commit | None:
+        """Where decisions about corrections are written; None: with the rows, in Postgres."""
+        return None
 
     def _decoded(self, db: Connection, batch: Batch) -> Batch:
         """A batch of corrections as the records of any other come from the prefetch."""

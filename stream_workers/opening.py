@@ -17,6 +17,8 @@ from stream_workers.log import LogAdmin, LogState
 from stream_workers.source import group_id
 from topology.program import Outlet, PipelineProgram
 
+_CORRECTIONS = 500  # some 10 ms, and batches wait for no more than that
+
 
 @dataclass
 class TableState:
@@ -64,6 +66,10 @@ class ShardState:
     def kept_offset(self) -> int:
         """Up to where the ledger has everything: where reading goes on, unless batches are held back."""
         return self.next_offset
+
+    def corrections_at_once(self, version: str) -> int:
+        """How many corrections of a table are decided in one transaction at most."""
+        return _CORRECTIONS
 
     def edges(self) -> list[int]:
         """Offsets at which a batch is cut, because something else is true before than after."""

@@ -219,6 +219,23 @@ MUTANTS = (
         "tests/operators/test_derived.py::test_equals_the_query_whatever_crashes",
     ),
     Mutant(
+        # A record that counts in the table as it is built anew is taken for one that was left out.
+        "late-record-replayed-twice",
+        (
+            (
+                "stream_workers/correcting.py",
+                "fates.get(one.offset) for one",
+                'fates.get(one.offset, "late") for one',
+            ),
+        ),
+        "tests/operators/test_left_out.py::test_each_is_applied_once_whatever_is_built_anew",
+    ),
+    Mutant(
+        "corrected-record-derived-again",
+        (("stream_workers/derive/correcting.py", "if last <= held.correction_seq:", "if last <= 0:"),),
+        "tests/operators/test_derived.py::test_a_corrected_record_is_sent_once_whatever_crashes",
+    ),
+    Mutant(
         # Reads its corrections from the first one again; what stops that elsewhere goes too.
         "correction-applied-twice",
         (

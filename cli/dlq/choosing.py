@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 Action = Literal["replay", "drop"]
 _FEW = 5  # numbers named in one line
-_LATE = {"late", "duplicate"}  # fates, and no reasons of dead letters
 
 
 def filters(states: Sequence[str]) -> Callable[[F], F]:
@@ -27,9 +26,16 @@ def filters(states: Sequence[str]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         for option in reversed(
             [
-                click.option("--reason", help="Only this reason, such as bad_time."),
+                click.option("--reason", help="Only this reason, such as bad_time, late or duplicate."),
                 click.option("--table", help="Only dead letters of this table; `ingest`: lines refused at ingest."),
                 click.option("--topic", help="Only records of this topic, or lines on their way to it."),
+                click.option(
+                    "--partition",
+                    "partitions",
+                    multiple=True,
+                    type=click.IntRange(0),
+                    help="Only records of this partition; may be given several times.",
+                ),
                 click.option("--since", type=MOMENT, help="Only those recorded at or after this: a time, or 2h ago."),
                 click.option("--until", type=MOMENT, help="Only those recorded before this."),
                 click.option("--state", type=click.Choice(list(states)), help="Only those in this state."),
@@ -54,17 +60,12 @@ class Chosen:
 
 
 def choice(given: Mapping[str, Any], standings: Sequence[Standing] | None = None) -> Choice:
-    """From the values of the options; standings: where `--state` says nothing. `click.UsageError` for a fate."""
+    """From the values of the options; standings: where `--state` says nothing."""
     from ledger.letters import Choice
 
-    if given["reason"] in _LATE:
-        raise click.UsageError(
-            f"{given['reason']} records are counted and not kept as dead letters: there is nothing to list, replay or"
-            ' drop; with late="correct" in its declaration, and built anew, the table applies late ones'
-        )
     wanted = (given["state"],) if given["state"] else standings
     names = ("reason", "table", "topic", "since", "until")
-    return Choice(standings=wanted, **{name: given[name] for name in names})
+    return Choice(standings=wanted, partitions=given["partitions"] or None, **{name: given[name] for name in names})
 
 
 def choose(db: Connection, action: Action, ids: Sequence[int], given: Mapping[str, Any]) -> Chosen:
@@ -76,7 +77,7 @@ def choose(db: Connection, action: Action, ids: Sequence[int], given: Mapping[st
     from headrace.errors import UsageError
     from ledger import letters
 
-    filtered = [f"--{name}" for name, value in given.items() if value is not None]
+    filtered = [f"--{name.removesuffix('s')}" for name, value in given.items() if value not in (None, ())]
     if ids and filtered:
         raise click.UsageError(f"give either numbers or filters; here are both, numbers and {', '.join(filtered)}")
     if not ids and not filtered:
@@ -108,11 +109,6 @@ def _no_replay(letter: Letter) -> str | None:
     """Why a dead letter cannot be replayed, and what to do instead."""
     if letter.made == "line":
         return "a line of a file, which never reached its topic; correct the file and run `headrace ingest`"
-    if letter.made == "derived":
-        return (
-            "derived topics take no corrections (of a final row, correct what its table reads); send the corrected"
-            f" record to {letter.topic}, and `headrace dlq drop` this one"
-        )
     if letter.made == "archive":
         return "an archive holds the log as it is; `headrace dlq drop` marks it as seen"
     if letter.made == "gone":

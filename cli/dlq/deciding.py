@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.dlq import left_out, rereading
 from cli.dlq.choosing import Action, Chosen, choose, filters
 from cli.output import json_option, show_json, show_table
 
@@ -40,6 +41,7 @@ _YES = click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
     "--timeout", default=60.0, show_default=True, type=click.FloatRange(0), help="Seconds to wait with --wait."
 )
+@click.option("--without-gone", is_flag=True, help="Late or duplicate: leave out what the log does not have any more.")
 @_NOTE
 @_DRY
 @_YES
@@ -50,6 +52,7 @@ def dlq_replay(
     payload: str | None,
     wait: bool,
     timeout: float,
+    without_gone: bool,
     note: str,
     dry_run: bool,
     yes: bool,
@@ -62,11 +65,15 @@ def dlq_replay(
     owns the record's partition decides between two batches. Also takes back a drop. With --wait, exit code 1 when one
     is refused again or still waits.
 
+    Late and duplicate records are read again from the topic: --table says for which table, --since and --until when
+    they were written to Kafka. Nothing is replayed when the log does not have all of them any more.
+
     \b
     Examples:
       headrace dlq replay 17 --wait
       headrace dlq show 17 --record > order.json; headrace dlq replay 17 --edit order.json --wait
       headrace dlq replay --reason unknown_schema_id --table product_sales --since 2h --dry-run
+      headrace dlq replay --reason late --table product_sales --partition 2 --wait
     """
     from cli.dlq import waiting
     from cli.dlq.records import edited
@@ -78,6 +85,10 @@ def dlq_replay(
         raise click.UsageError("--edit or --payload is about one record: give one number and one file")
     if source == "-" and not (yes or dry_run):
         raise click.UsageError("with the record on standard input there is nobody to ask: add --yes")
+    if not record_ids and left_out.meant(given):
+        wanted = left_out.Wanted(**{name: given[name] for name in left_out.NAMES}, without_gone=without_gone)
+        rereading.replay(wanted, (_user(), note), timeout if wait else None, dry_run=dry_run, yes=yes, as_json=as_json)
+        return
     with writing(settings()) as db:
         chosen = choose(db, "replay", record_ids, given)
         bytes_of = None

@@ -16,7 +16,7 @@ from cli.output import json_option, readable, show_json, show_table
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000), help="At most so many.")
 @json_option
 def dlq_list(limit: int, as_json: bool, **given: Any) -> None:
-    """List dead letters, newest first, after a count of all by reason.
+    """List dead letters, newest first, after a count of all by reason, and of late and duplicate records by table.
 
     A dead letter is open until someone decides on it; waiting: its worker has not decided a replay yet; refused: it was
     replayed and is as bad as before; replayed: it is in the table; dropped: someone has seen it and lets it be.
@@ -29,17 +29,18 @@ def dlq_list(limit: int, as_json: bool, **given: Any) -> None:
     """
     from cli.ledger_access import writing
     from headrace.settings import settings
-    from ledger import letters
+    from ledger import left_out, letters
 
     wanted = choice(given)
     with writing(settings()) as db:
-        counts, found = letters.counted(db), letters.find(db, wanted, limit)
+        counts, found, skipped = letters.counted(db), letters.find(db, wanted, limit), left_out.counted(db)
     if as_json:
         show_json(
             {
                 "by_reason": {c.reason: c.records for c in counts if not c.line},
                 "rejected_lines": {c.reason: c.records for c in counts if c.line},
                 "counts": counts,
+                "left_out": [{**vars(one), "open": one.open} for one in skipped],
                 "dead_letters": found,
             }
         )
@@ -52,6 +53,12 @@ def dlq_list(limit: int, as_json: bool, **given: Any) -> None:
             for c in sorted(counts, key=lambda count: (count.line, count.reason))
         ],
     )
+    if skipped:
+        show_table(
+            "left out",
+            ["reason", "table", "records", "open", "replayed", "dropped"],
+            [(one.reason, one.table, one.records, one.open, one.replayed, one.dropped) for one in skipped],
+        )
     show_table(
         "dead letters",
         ["id", "state", "reason", "refused by", "where", "recorded", "detail"],

@@ -5,7 +5,8 @@ with given as (
     select * from unnest(%(record_id)s::bigint[], %(table_version)s::text[], %(payload)s::bytea[])
         as g(record_id, table_version, payload)
 ), free as (
-    select g.record_id, g.table_version, g.payload, r.topic, r.partition, r."offset", p.topic_id, v.table_name
+    select g.record_id, g.table_version, g.payload, r.topic, r.partition, r."offset", p.topic_id, v.table_name,
+           r.payload as record, r.key, r.headers, r.kafka_timestamp
       from given g
       join ledger.dead_letters d using (record_id, table_version)
       join ledger.dead_letter_records r using (record_id)
@@ -13,7 +14,7 @@ with given as (
       join ledger.positions p
         on p.table_version = g.table_version and p.topic = r.topic and p.partition = r.partition
      where d.state = any(%(states)s)
-       and v.state_table <> ''
+       and not v.definition ? 'archive'
        and not exists (
            select from ledger.corrections c
             where c.topic = r.topic and c.partition = r.partition and c."offset" = r."offset"
@@ -21,11 +22,13 @@ with given as (
               and c.action = 'replay')
 ), added as (
     insert into ledger.corrections
-        (topic, partition, seq, topic_id, "offset", table_name, action, payload, requested_by, note)
+        (topic, partition, seq, topic_id, "offset", table_name, action, payload, requested_by, note, record, key,
+         headers, kafka_timestamp)
     select f.topic, f.partition,
            coalesce((select max(c.seq) from ledger.corrections c where c.topic = f.topic and c.partition = f.partition), 0)
            + row_number() over (partition by f.topic, f.partition order by f."offset", f.table_name),
-           f.topic_id, f."offset", f.table_name, %(action)s, f.payload, %(requested_by)s, %(note)s
+           f.topic_id, f."offset", f.table_name, %(action)s, f.payload, %(requested_by)s, %(note)s,
+           f.record, f.key, f.headers, f.kafka_timestamp
       from free f
 )
 select record_id, table_version from free order by record_id, table_version

@@ -11,4 +11,5 @@ select g."offset"
            and r."offset" = g."offset"
            and r.file_hash is null
            and r.line is null
+           and d.reason not in ('late', 'duplicate')  -- was left out, replayed, and never sent
            and v.pipeline = %(pipeline)s)

@@ -4,5 +4,6 @@ select d.table_version = 'ingest' as line, d.reason, count(distinct d.record_id)
        count(distinct d.record_id) filter (where d.state = 'replayed'),
        count(distinct d.record_id) filter (where d.state = 'dropped')
   from ledger.dead_letters d
+ where d.reason not in ('late', 'duplicate')  -- see left_out_counted
  group by 1, 2
  order by 1, 2

@@ -6,8 +6,8 @@ select r.record_id, d.table_version, r.topic, r.partition, r."offset", r.file_na
             else d.state end as standing,
        case when d.table_version = 'ingest' then 'line'
             when v.definition ? 'archive' then 'archive'
-            when v.state_table = '' then 'derived'
             when p.table_version is null then 'gone'
+            when v.state_table = '' then 'derived'
             else 'table' end as made,
        v.pipeline, r.recorded_at, coalesce(last.requested_by, d.changed_by) as said_by,
        coalesce(last.created_at, case when d.changed_by is not null then d.changed_at end) as said_at,
@@ -32,6 +32,7 @@ select r.record_id, d.table_version, r.topic, r.partition, r."offset", r.file_na
    and (%(reason)s::text is null or d.reason = %(reason)s)
    and (%(table)s::text is null or split_part(d.table_version, '@', 1) = %(table)s)
    and (%(topic)s::text is null or r.topic = %(topic)s)
+   and (%(partitions)s::int[] is null or r.partition = any(%(partitions)s::int[]))
    and (%(since)s::timestamptz is null or r.recorded_at >= %(since)s)
    and (%(until)s::timestamptz is null or r.recorded_at < %(until)s)
    and (%(standings)s::text[] is null

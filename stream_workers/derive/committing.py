@@ -25,6 +25,7 @@ from schemas.markers import END_OF_INPUT, EVENT_TIME_HEADER, MARKER_HEADER
 from stream_workers.batch import Batch
 from stream_workers.committing import letters, move_of
 from stream_workers.derive.opening import DerivedShard, derived_of, positions_of
+from stream_workers.derive.position import Made
 from stream_workers.derive.producer import ShardProducer, TooLarge
 from stream_workers.derive.steps import DeriveStep
 from stream_workers.opening import TableState
@@ -83,6 +84,27 @@ class Committing:
         producer.commit()
         state.made.update(after)
         self._hit(DeriveStep.COMMITTED)
+
+    def send_corrected(
+        self, state: DerivedShard, version: str, batch: Batch | None, routed: Routed | None, after: Made
+    ) -> None:
+        """What corrections make of their records, with the position after them; raises as `commit` does."""
+        producer = state.producer
+        assert producer is not None  # given when the shard was opened
+        producer.begin()
+        try:
+            self._hit(DeriveStep.CORRECTIONS_BEGUN)
+            if batch is not None and routed is not None:
+                for rows in routed.rows:
+                    self._send(producer, version, rows, batch)
+            self._hit(DeriveStep.CORRECTIONS_PRODUCED)
+            producer.commit_positions(positions_of(self._programs, {version: after}))
+        except BaseException:
+            producer.abort()
+            raise
+        producer.commit()
+        state.made[version] = after
+        self._hit(DeriveStep.CORRECTIONS_COMMITTED)
 
     def _send(self, producer: ShardProducer, version: str, rows: pa.Table, batch: Batch) -> None:
         derived = derived_of(self._programs[version])

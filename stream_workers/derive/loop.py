@@ -19,8 +19,10 @@ from headrace.errors import Fenced, Transient
 from ledger import Connection
 from stream_workers.batch import Batch
 from stream_workers.claims import Claims
+from stream_workers.correcting import Commit
 from stream_workers.derive import position
 from stream_workers.derive.committing import Committing, marker_headers
+from stream_workers.derive.correcting import Correcting
 from stream_workers.derive.opening import DerivedShard, derived_of, open_derived, positions_of
 from stream_workers.derive.position import Made, group_of
 from stream_workers.derive.producer import ShardProducer
@@ -101,8 +103,9 @@ class DeriveLoop(Loop):
             except Exception as error:  # concerns this shard alone
                 self._trouble(db, shard, error)
 
-    def _correct(self, db: Connection, claims: Claims) -> None:
-        """A topic takes no corrections: a corrected record is sent to the source."""
+    def _corrections(self, db: Connection) -> Commit:
+        assert self._committing is not None  # made by `_claim`
+        return Correcting(db, self._committing, self.failpoints)
 
     def _marks(self, state: DerivedShard) -> dict[str, int]:
         """Event times of markers to pass on, by version. Only positions level with the own mirror are looked at."""

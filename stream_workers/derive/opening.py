@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from headrace.errors import (
     DefinitionChanged,
+    LedgerBehindKafka,
     LogTruncated,
     OffsetError,
     PartitionsChanged,
@@ -24,7 +25,7 @@ from headrace.errors import (
     TopicRecreated,
 )
 from headrace.failpoint import Failpoints
-from ledger import Connection, shards
+from ledger import Connection, corrections, shards
 from stream_workers.derive import position
 from stream_workers.derive.position import Made, group_of
 from stream_workers.derive.producer import ShardProducer
@@ -34,6 +35,8 @@ from stream_workers.opening import ShardState, TableState, compare
 from topology.derived import Derived
 from topology.program import PipelineProgram, TableProgram
 
+_CORRECTIONS = 100  # a bit for each is in the position
+
 
 @dataclass
 class DerivedShard(ShardState):
@@ -41,6 +44,11 @@ class DerivedShard(ShardState):
 
     producer: ShardProducer | None = None
     made: dict[str, Made] = field(default_factory=dict)
+
+    def corrections_at_once(self, version: str) -> int:
+        """No more than the position has room for, and none beyond what Kafka has while these are to be mirrored."""
+        ahead = self.made[version].correction_seq - self.tables[version].correction_seq
+        return min(_CORRECTIONS, ahead) if ahead > 0 else _CORRECTIONS
 
     def edges(self) -> list[int]:
         """Also where mirroring alone ends and producing begins."""
@@ -75,6 +83,8 @@ def open_derived(
             table = programs[claim.table_version]
             held = claim.positions.get(topic)
             made = _held(table, program, shard, found[group_of(table.name)], held, log, outputs[claim.table_version])
+            if made is not None:
+                _compare_corrections(db, table, made, log, shard, program.name)
             if made is None:
                 low = log.low[shard]
                 made = Made(table.version, log.topic_id, outputs[claim.table_version].topic_id, low, low)
@@ -171,6 +181,19 @@ def _compare(where: str, shard: int, made: Made, mirror: shards.Position | None,
         )
     if made.next_offset > end:
         raise LogTruncated(f"{where}: the log ends at {end}, before Kafka's own offset {made.next_offset} of the group")
+
+
+def _compare_corrections(
+    db: Connection, table: TableProgram, made: Made, log: LogState, shard: int, pipeline: str
+) -> None:
+    """Entries to come would have numbers that Kafka has seen, and nothing would be sent for them."""
+    last = corrections.last(db, log.topic, [shard])[shard]
+    if made.correction_seq > last:
+        raise LedgerBehindKafka(
+            f"{table.name} from {log.topic}[{shard}]: Kafka has decided correction {made.correction_seq}, the ledger's"
+            f" log of them ends at {last}: Postgres was restored to an older state; nothing was produced; to go on from"
+            f" the ledger's corrections run `headrace pipeline accept {pipeline}`"
+        )
 
 
 def _check_partitions(log: LogState, declared: int, pipeline: str) -> None:

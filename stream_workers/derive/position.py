@@ -25,7 +25,8 @@ class Made:
     """Counts of all records so far, [first_offset, next_offset) of one partition of the source. Times in microseconds.
 
     version, source_id, output_id: of the declaration and of the two topics that this is about. marker: largest event
-    time of an end-of-input marker, forwarded: of those passed on; None for none.
+    time of an end-of-input marker, forwarded: of those passed on; None for none. correction_seq: last correction that
+    is decided; decided_from: the last one before those of the same transaction, of which `refused` has a bit for each.
     """
 
     version: str
@@ -42,6 +43,9 @@ class Made:
     watermark: int | None = None
     marker: int | None = None
     forwarded: int | None = None
+    correction_seq: int = 0
+    decided_from: int = 0
+    refused: int = 0
 
     def after(self, batch: Batch, routed: Routed) -> Made:
         """As it is when the batch is in."""

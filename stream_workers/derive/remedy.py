@@ -39,6 +39,7 @@ def accept(program: PipelineProgram, settings: Settings) -> dict[int, int]:
                     gaps=mirror.gaps,
                     watermark=mirror.watermark,
                     marker=mirror.ended,
+                    correction_seq=mirror.correction_seq,
                 )
                 where = TopicPartition(program.topic.name, mirror.partition, mirror.next_offset, position.dump())
                 offsets.append(where)

@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class DeriveStep(Enum):
-    """Places in the order a batch passes them, after `Step.ROUTED` and before `Step.ADOPTED`."""
+    """Places in the order a batch passes them, after `Step.ROUTED` and before `Step.ADOPTED`; then those of others."""
 
     TAKEN_OVER = "taken_over"
     STARTED = "started"
@@ -19,3 +19,8 @@ class DeriveStep(Enum):
     MIRRORED = "mirrored"
     MARKED = "kafka_marked"
     MARKS_COMMITTED = "kafka_marks_committed"
+    CORRECTIONS_BEGUN = "kafka_corrections_begun"
+    CORRECTIONS_PRODUCED = "kafka_corrections_produced"
+    CORRECTIONS_COMMITTED = "kafka_corrections_committed"
+    CORRECTIONS_MIRRORING = "corrections_mirroring"
+    CORRECTIONS_MIRRORED = "corrections_mirrored"

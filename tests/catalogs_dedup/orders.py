@@ -1,4 +1,4 @@
-"""Each order once, without window and in one-minute windows that drop late records."""
+"""Each order once, without window and in one-minute windows that drop records `TEST_LATENESS` late."""
 
 import os
 
@@ -27,7 +27,7 @@ sales_once = Aggregate(
     source=orders,
     by=["productId"],
     window=Tumbling("1 minute"),
-    allowed_lateness="2 days",
+    allowed_lateness=os.environ.get("TEST_LATENESS", "2 days"),
     late="drop",
     dedup=Dedup(["customerId", "orderId"], horizon="30 days"),
     measures={"orders": "count(*)"},

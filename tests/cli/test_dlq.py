@@ -17,6 +17,7 @@ import pytest
 
 from ledger import connect, dead_letters
 from ledger.dead_letters import DeadLetter
+from stream_workers.derive.steps import DeriveStep
 from stream_workers.steps import CorrectionStep
 from tests.cli.test_errors import ROOT
 from tests.stream_workers.conftest import rig
@@ -53,11 +54,11 @@ class Done:
 class Desk:
     """A person at the command line of a pipeline."""
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: Rig, **extra: str) -> None:
         self.rig = rig
         self._shell = subprocess.Popen(
             [sys.executable, "-c", ONE_BY_ONE],
-            env=rig.environment(),
+            env=rig.environment(**extra),
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -248,7 +249,6 @@ WRONG: list[tuple[list[str], str, int]] = [
     (["replay", "NUMBER", "--edit", "STATUS"], "bad_enum: status", 1),
     (["list", "--since", "yesterday"], '"yesterday" is no moment; write 2026-03-01T10:00', 2),
     (["list", "--state", "odd"], "odd", 2),
-    (["replay", "--reason", "late", "--table", "product_sales"], "late records are counted and not kept", 2),
     (["replay", "--table", "ingest"], "correct the file and run `headrace ingest`; nothing was done", 1),
     (["show", "999"], "no dead letter 999", 1),
     (["show", "LINE", "--record"], "is a line of a file: correct the file", 1),
@@ -329,16 +329,49 @@ def test_thousands_in_one_command(desk: Desk, seed: int) -> None:
     assert said["outcomes"] == {"replayed": 0, "refused": 2 * many, "waiting": 0}
 
 
-def test_derived_topics_take_no_corrections(derived: DerivedRig, seed: int) -> None:
+def test_a_corrected_record_goes_into_derived_topics_once(derived: DerivedRig, seed: int, tmp_path: Path) -> None:
     desk = Desk(derived)
+    by_product, large = f"{derived.topic}-by-product", f"{derived.topic}-large"
     try:
-        derived.produce(seed, 20, ["negative"])
-        derived.derive()
+        derived.produce(seed, 20, ["negative", "no_zone"])
+        worker = derived.derive()
         derived.wait(derived.made)
-        (number,) = desk.ids("--table", f"{derived.topic}-large")
-        remedy = f"send the corrected record to {derived.topic}, and `headrace dlq drop`"
-        desk.refused("replay", str(number), "--yes", says=remedy)
-        assert desk.said("drop", str(number), "--yes")["dropped"] >= 2  # by one topic or more
-        assert desk.ids("--state", "dropped") == [number]
+        told = len(derived.log(f"{derived.topic}-failed"))
+        (number,) = desk.ids("--table", large, "--reason", "require:positive_amount")
+        record = json.loads(desk.run("show", str(number), "--record").stdout)
+        edited = {**record, "orderAmount": 300, "status": "COMPLETED", "quantity": 1}
+        (tmp_path / "order.json").write_text(json.dumps(edited))
+        derived.stop(worker)
+        assert desk.said("replay", str(number), "--edit", str(tmp_path / "order.json"), "--yes")["asked"] == 3
+        for step in (DeriveStep.CORRECTIONS_PRODUCED, DeriveStep.CORRECTIONS_COMMITTED):
+            doomed = derived.derive(HEADRACE_FAILPOINTS=f"{step.value}:kill")
+            derived.wait(lambda: doomed.poll() is not None, alive=False)  # noqa: B023
+            assert doomed.returncode == -signal.SIGKILL, derived.logs()
+        worker = derived.derive()
+        derived.wait(lambda: desk.ids("--state", "replayed") == [number] and desk.ids("--state", "waiting") == [])
+        assert {letter["standing"] for letter in desk.said("show", str(number))["decided"]} == {"replayed"}
+
+        def sent(topic: str) -> list[Any]:
+            return [value for _, value, _ in derived.values(topic) if value["orderId"] == edited["orderId"]]
+
+        for topic in (by_product, large):
+            assert len(sent(topic)) == 1, topic
+        assert sent(by_product)[0]["cents"] == 30_000
+
+        # One that is as bad as before is refused, and one that is dropped stays out.
+        (zone,) = desk.ids("--reason", "no_time_zone")
+        said = desk.said("replay", str(zone), "--yes", "--wait", code=1)
+        assert said["outcomes"] == {"replayed": 0, "refused": 3, "waiting": 0}
+        assert desk.said("drop", str(zone), "--yes")["dropped"] == 3
+        assert len(derived.log(f"{derived.topic}-failed")) == told, "what is refused again is not told again"
+
+        # The ledger is made again from Kafka and the log of corrections; nothing is sent.
+        derived.stop(worker)
+        derived.command("pipeline", "rebuild", "orders-derived", "--yes")
+        derived.derive()
+        derived.wait(lambda: derived.made() and len(desk.ids("--state", "replayed")) == 1)
+        derived.wait(lambda: len(desk.listed("--state", "dropped")) == 3)
+        for topic in (by_product, large):
+            assert len(sent(topic)) == 1, topic
     finally:
         desk.close()

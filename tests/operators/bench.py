@@ -17,6 +17,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -25,7 +26,7 @@ import pyarrow as pa
 from psycopg.rows import dict_row
 
 from headrace.failpoint import Failpoints
-from ledger import Connection, corrections, shards, table_versions, workers
+from ledger import Connection, corrections, left_out, shards, skipped, table_versions, workers
 from ledger.corrections import Wish
 from schemas.codec import Failure
 from schemas.json_codec import JsonDecoder
@@ -89,20 +90,23 @@ class Bench:
     _gaps: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.logs = {partition: [] for partition in range(self.topic.partitions)}
+        self._compile()
+        table_versions.drop(self.db, self.program.name)  # of an earlier example
+        register(self.db, self.program)
+        workers.declare(self.db, [self.program.name])
+
+    def _compile(self) -> None:
         self.program = compile_pipeline(
             self.topic.pipeline_name, self.topic, self.tables, place="tests/operators", others=self.others
         )
         places = dict.fromkeys(map(id, self.alerts), "tests/operators")
         self.program = with_transitions({self.program.name: self.program}, self.alerts, places)[self.program.name]
-        self.logs = {partition: [] for partition in range(self.topic.partitions)}
         self._programs = {table.version_id: table for table in self.program.tables}
         self._router = Router(self.program)
         self._decode = decoding(JsonDecoder(self.program.schema))
         self.lookups = Lookups(self.program, lambda db, of: None)
         self._states: dict[int, ShardState] = {}
-        table_versions.drop(self.db, self.program.name)  # of an earlier example
-        register(self.db, self.program)
-        workers.declare(self.db, [self.program.name])
 
     # -- the log
 
@@ -193,6 +197,25 @@ class Bench:
         """Mark a dead letter as dropped; the tables it was marked for."""
         return self._names(corrections.drop(self.db, self._wishes(partition, offset, None, table), "bench", "no use"))
 
+    def left_out(self, table: str, partition: int) -> dict[int, skipped.Fate]:
+        """What a table left out so far, and nobody decided on."""
+        at = left_out.place(self.db, table)
+        if at is None or partition not in at.partitions:
+            return {}
+        found = {fate: left_out.find(self.db, at, fate, [partition]).offsets for fate in left_out.FATES}
+        return {offset: fate for fate, by in found.items() for offset in by.get(partition, [])}
+
+    def take_back(self, table: str, partition: int, offset: int) -> bool:
+        """Ask for a record to be replayed that the table left out; whether an entry was made."""
+        at = left_out.place(self.db, table)
+        assert at is not None
+        (fate,) = skipped.fates(self.db, at.table_version, self.topic.name, partition, [offset]).values()
+        (entry,) = (one for one in self.logs[partition] if one.offset == offset)
+        assert entry.value is not None
+        moment = datetime.fromtimestamp(entry.kafka_millis / 1000, UTC)
+        record = left_out.Record(offset, _payload(entry.value), entry.key, {}, moment)
+        return bool(left_out.ask(self.db, at, fate, partition, [record], "bench"))
+
     @staticmethod
     def _names(made: list[tuple[int, str]]) -> list[str]:
         return [version.partition("@")[0] for _, version in made]
@@ -219,8 +242,11 @@ class Bench:
     def _decoded(self, batch: Batch) -> Batch:
         return self.lookups.enrich(self.db, self._decode(batch))
 
-    def rebuild(self) -> None:
-        """Forget rows and positions, as `headrace pipeline rebuild` does."""
+    def rebuild(self, tables: Sequence[Any] | None = None) -> None:
+        """Forget rows and positions, as `headrace pipeline rebuild` does; tables: as they are declared from now on."""
+        if tables is not None:
+            self.tables = tables
+            self._compile()
         with self.db.transaction():
             table_versions.drop(self.db, self.program.name)
             register(self.db, self.program)

@@ -19,14 +19,18 @@ from hypothesis import strategies as st
 from headrace.failpoint import Failpoints
 from headrace.transactions import Header
 from ledger import Connection
+from ledger.corrections import Outcome
+from stream_workers.correcting import correct
 from stream_workers.derive import position
 from stream_workers.derive.committing import Committing
+from stream_workers.derive.correcting import Correcting, as_decided, decided
 from stream_workers.derive.opening import DerivedShard
 from stream_workers.derive.position import Made
 from stream_workers.derive.producer import ShardProducer
 from stream_workers.derive.steps import DeriveStep
 from stream_workers.opening import ShardState
 from stream_workers.routing import Forced, Router
+from stream_workers.steps import CorrectionStep
 from tests.operators.bench import Bench, Crash
 from tests.operators.conftest import EXAMPLES
 from tests.topology.declare import ORDER, topic
@@ -48,7 +52,8 @@ ALERTS = Alert(
     when="orderAmount >= 80",
     columns={"customerId": "customerId", "at": "orderTimestamp", "amount": "orderAmount"},
 )
-STEPS = tuple(step for step in DeriveStep if not step.name.startswith(("MARK", "TAKEN", "STARTED")))
+STEPS = tuple(step for step in DeriveStep if not step.name.startswith(("MARK", "TAKEN", "STARTED", "CORR")))
+CORRECTION_STEPS = (*(step for step in DeriveStep if step.name.startswith("CORR")), CorrectionStep.ADOPTED)
 
 ORDERS = st.lists(
     st.tuples(
@@ -63,7 +68,7 @@ ORDERS = st.lists(
 
 
 class _Crashing(Failpoints):
-    def __init__(self, at: DeriveStep | None) -> None:
+    def __init__(self, at: DeriveStep | CorrectionStep | None) -> None:
         super().__init__("")
         self._at = at
 
@@ -151,6 +156,17 @@ class DerivedBench(Bench):
             self.crashes += 1
             self.restart(partition)
 
+    def decide(self, partition: int, crash: Any = None) -> None:
+        state = self._state(partition)
+        failpoints = _Crashing(crash)
+        committing = Committing("shop", self._programs, "failed", dict.fromkeys(self._programs, 7), failpoints)
+        write = Correcting(self.db, committing, failpoints)
+        try:
+            correct(self.db, failpoints, self._decoded, self._router, self._programs, state, write)
+        except Crash:
+            self.crashes += 1
+            self.restart(partition)
+
     def made(self, derived: Derived) -> Counter[tuple[Any, ...]]:
         """Key, values and Kafka timestamp of every record of a topic, decoded by hand."""
         schema = fastavro.parse_schema(derived.shape.parsed)
@@ -221,8 +237,114 @@ def test_equals_the_query_whatever_crashes(
     assert told == [(bad + dear,)]
 
 
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    derandomize=True,
+)
+@given(
+    orders=st.lists(
+        st.tuples(st.integers(0, 1), st.integers(0, 3), st.sampled_from([-5, 700, 9_500]), st.booleans()),
+        min_size=1,
+        max_size=20,
+    ),
+    words=st.lists(
+        st.tuples(
+            st.integers(0, 40),  # which dead letter, of those there are
+            st.sampled_from(["", "by-product", "done"]),  # of which topic, "": of all
+            st.sampled_from(["as it is", "drop", -5, 700, 800, 9_500]),  # cents
+        ),
+        min_size=3,
+        max_size=12,
+    ),
+    seed=st.integers(0, 2**32),
+)
+def test_a_corrected_record_is_sent_once_whatever_crashes(
+    db: Connection, orders: list[tuple[int, int, int, bool]], words: list[tuple[int, str, Any]], seed: int
+) -> None:
+    db.execute("delete from ledger.corrections")  # of an earlier example: the topic is not the same
+    bench = DerivedBench(db, SOURCE, [BY_PRODUCT, DONE])
+    for number, (partition, product, cents, gap) in enumerate(orders):
+        if gap:
+            bench.skip(partition)
+        changes = {"orderId": f"o{number}", "productId": f"p{product}", "orderAmount": cents / 100}
+        bench.send(partition, {**ORDER, **changes}, kafka_millis=1_800_000_000_000 + number)
+    rng, sent, rebuilds = random.Random(seed), dict[tuple[str, int, int], int](), 1
+    behind = True
+    while behind or words:
+        behind = bool([p for p in bench.logs if bench.position(p) < bench.end(p)])
+        turn, partition = rng.random(), rng.choice(list(bench.logs))
+        if turn < 0.4 and bench.position(partition) < bench.end(partition):
+            to = rng.randint(bench.position(partition) + 1, bench.end(partition))
+            bench.advance(partition, to, rng.choice(STEPS) if rng.random() < 0.4 else None)
+        elif turn < 0.6 and words:
+            _say(bench, sent, *words.pop())
+        elif turn < 0.95:
+            bench.decide(partition, rng.choice([None, *CORRECTION_STEPS]))
+        elif rebuilds:
+            rebuilds -= 1
+            bench.rebuild()
+    for partition in [*bench.logs, *bench.logs]:
+        bench.decide(partition)
+
+    taken = {at: cents for at, cents in sent.items() if 0 < cents < (9_000 if at[0] == "by-product" else 10_001)}
+    entries = {(p, e.offset): e.value or {} for p, log in bench.logs.items() for e in log}
+    good = {at: round(value["orderAmount"] * 100) for at, value in entries.items()}
+    made = {("by-product", *at): cents for at, cents in good.items() if 0 < cents < 9_000}
+    made |= {("done", *at): cents for at, cents in good.items() if cents > 0}
+    assert not made.keys() & taken.keys()
+    for derived in (BY_PRODUCT, DONE):
+        expected = Counter(
+            (entries[p, o]["orderId"], *([cents] if name == "by-product" else []))
+            for (name, p, o), cents in (*made.items(), *taken.items())
+            if name == derived.name
+        )
+        at = 2, 4
+        found = Counter(tuple(row[i] for i in at if i < len(row) - 1) for row in bench.made(derived).elements())
+        assert found == expected, derived.name
+    replayed = db.execute(
+        "select split_part(d.table_version, '@', 1), r.partition, r.\"offset\" from ledger.dead_letters d"
+        " join ledger.dead_letter_records r using (record_id) where d.state = 'replayed'"
+    ).fetchall()
+    assert set(replayed) == set(taken)
+    for row in bench.accounting():
+        name = row["table_version"].split("@")[0]
+        assert row["replayed"] == len([at for at in taken if at[:2] == (name, row["partition"])])
+        if row["next_offset"]:
+            held = position.load(*bench.kafka[row["partition"]].held[position.group_of(name)], name)
+            assert held.correction_seq <= row["correction_seq"]
+
+
+def _say(bench: DerivedBench, sent: dict[tuple[str, int, int], int], which: int, name: str, what: Any) -> None:
+    """What a person says about a dead letter; sent: with which amount it is replayed, the last word counts."""
+    values = {(p, e.offset): e.value for p, log in bench.logs.items() for e in log if e.value}
+    dead = [at for at, value in values.items() if not 0 < value["orderAmount"] < 90]
+    if not dead:
+        return
+    partition, offset = dead[which % len(dead)]
+    value = values[partition, offset]
+    if what == "drop":
+        made, cents = bench.discard(partition, offset, name), 0
+    elif what == "as it is":
+        made, cents = bench.correct(partition, offset, None, name), round(value["orderAmount"] * 100)
+    else:
+        made, cents = bench.correct(partition, offset, {**value, "orderAmount": what / 100}, name), what
+    sent |= {(topic, partition, offset): cents for topic in made}
+
+
+def test_what_kafka_took_stays_decided() -> None:
+    held = decided(Made("v", "s", "o", 0, 9), 5, 8, [Outcome(6, 0, "refused", "bad"), Outcome(8, 2, "replayed")])
+    assert (held.correction_seq, held.decided_from, held.refused) == (8, 5, 1)
+    # The registry knows by now what it did not know, and the other way round.
+    again = [Outcome(4, 1, "replayed"), Outcome(6, 0, "replayed"), Outcome(7, 1, "dropped"), Outcome(8, 2, "refused")]
+    found = [one.outcome for one in as_decided(held, again)]
+    assert found == ["replayed", "refused", "dropped", "replayed"]
+
+
 def test_the_positions_metadata_stays_small() -> None:
-    most = 2**63 - 1
+    most = 2**99 - 1
     numbers = [field.name for field in fields(Made) if field.name not in ("version", "source_id", "output_id")]
     largest: dict[str, Any] = dict.fromkeys(numbers, most)
     made = replace(Made("f" * 12, "s" * 22, "o" * 22, 0, 0), **largest)

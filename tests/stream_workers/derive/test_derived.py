@@ -10,6 +10,8 @@ from collections import Counter
 import psutil
 import pytest
 
+from ledger import connect, corrections, letters
+from ledger.corrections import Wish
 from stream_workers.derive.steps import DeriveStep
 from stream_workers.steps import Step
 from tests.stream_workers.derive.rig import DerivedRig, is_marker, stop
@@ -42,7 +44,7 @@ def test_topics_equal_a_query_over_the_log(derived: DerivedRig, seed: int) -> No
     assert stop(worker) == 0, derived.logs()
 
 
-_MAKING = [s for s in DeriveStep if not s.name.startswith("MARK")]
+_MAKING = [s for s in DeriveStep if not s.name.startswith(("MARK", "CORRECTIONS"))]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +164,30 @@ def test_offsets_forgotten_or_moved_are_errors_until_a_person_accepts(derived: D
     assert "offsets" in derived.command("pipeline", "accept", "orders-derived", "--json")
     derived.wait(derived.made)
     derived.verify()
+
+
+def test_corrections_that_only_kafka_has_are_an_error_until_a_person_accepts(derived: DerivedRig, seed: int) -> None:
+    derived.produce(seed, 50, ["negative", "no_zone"])
+    worker = derived.derive()
+    derived.wait(derived.made)
+    with connect(derived.database) as db:
+        wishes = [Wish(letter.record_id, letter.table_version) for letter in letters.find(db, letters.Choice())]
+        assert len(corrections.replay(db, wishes, "test")) == len(wishes) >= 6
+        derived.wait(lambda: not letters.find(db, letters.Choice(standings=["waiting"])))
+        assert stop(worker) == 0
+        before = len(derived.log(f"{derived.topic}-by-product"))
+        for table in ("corrections", "correction_outcomes"):  # Postgres was restored
+            db.execute(f"delete from ledger.{table}".encode())
+        db.execute("update ledger.positions set correction_seq = 0, replayed = 0")
+        derived.derive()
+        derived.wait(
+            lambda: bool(derived.query("select 1 from ledger.shards where error like '%%decided correction%%'"))
+        )
+        derived.command("pipeline", "accept", "orders-derived", "--json")
+        assert len(corrections.replay(db, wishes, "test")) == len(wishes)
+        derived.wait(lambda: not letters.find(db, letters.Choice(standings=["waiting"])), 90)
+        assert len(letters.find(db, letters.Choice(standings=["refused"]))) == len(wishes), "as bad as they were"
+    assert len(derived.log(f"{derived.topic}-by-product")) == before
 
 
 def test_a_ledger_that_forgot_is_mirrored_again_and_nothing_is_produced_twice(derived: DerivedRig, seed: int) -> None:
