@@ -94,7 +94,7 @@ def validate(as_json: bool) -> None:
         show_table(
             "joins",
             ["join", "of tables", "kind"],
-            [(j.name, ", ".join(t.name for t in j.tables), j.join.kind) for j in found.joins.values()],
+            [(j.name, ", ".join(t.name for t in j.tables), ", ".join(j.join.kinds)) for j in found.joins.values()],
         )
     click.echo(
         f"valid: {len(found.topics)} topics, {len(found.sources)} sources of files, {len(found.tables)} tables, "

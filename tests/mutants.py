@@ -57,7 +57,7 @@ MUTANTS = (
     ),
     Mutant(
         "lost-dead-letter",
-        ((_COMMIT, "letters(batch, routed))", "letters(batch, routed)[1:])"),),
+        ((_COMMIT, "dead_letters.record(db, refused)", "dead_letters.record(db, refused[1:])"),),
         f"{_WORKERS}/test_pipeline.py::test_every_record_has_one_fate_and_the_tables_are_exact",
     ),
     Mutant(
@@ -126,6 +126,22 @@ MUTANTS = (
         "older-record-is-a-transition",
         (("topology/transition_compile.py", "_event_time >= {_HIGH}", "TRUE"),),
         "tests/operators/test_transitions.py::test_equals_the_query_over_the_log",
+    ),
+    Mutant(
+        "chain-by-the-watermark-of-its-second-topic",
+        (
+            (
+                "topology/join_compile.py",
+                "p.table_version = {text(right.tables[0].version_id)}",
+                "p.table_version = {text(left.tables[-1].version_id)}",
+            ),
+            (
+                "topology/join_compile.py",
+                "p.topic = {text(right.source.name)}",
+                "p.topic = {text(left.tables[-1].table.source.name)}",
+            ),
+        ),
+        "tests/operators/test_join_chains.py::test_a_row_waits_for_the_watermark_of_the_third_topic",
     ),
     Mutant(
         "pair-as-old-as-its-left-row",
@@ -269,7 +285,7 @@ MUTANTS = (
     ),
     Mutant(
         "failing-rows-lost",
-        (("orchestration/quality_rows.py", "for row in found])", "for row in found[1:]])"),),
+        (("orchestration/quality_rows.py", "one, row) for row in found]", "one, row) for row in found[1:]]"),),
         "tests/orchestration/test_quality.py::test_a_negative_amount_let_through_is_shown_with_its_key_and_offsets",
     ),
     Mutant(
@@ -298,13 +314,13 @@ MUTANTS = (
         (
             (
                 "topology/join_compile.py",
-                "p.table_version = {text(right.version_id)}",
-                "p.table_version = {text(left.version_id)}",
+                "p.table_version = {text(right.tables[0].version_id)}",
+                "p.table_version = {text(left.tables[0].version_id)}",
             ),
             (
                 "topology/join_compile.py",
-                "p.topic = {text(join.right.source.name)}",
-                "p.topic = {text(join.left.source.name)}",
+                "p.topic = {text(right.source.name)}",
+                "p.topic = {text(left.source.name)}",
             ),
         ),
         "tests/operators/test_joins.py::test_equals_the_batch_query_at_every_cut",

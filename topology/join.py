@@ -35,6 +35,11 @@ class Join:
     owners: tuple[str, ...] = field(default=())
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """Its kind, after those of the joins on its left side."""
+        return (*(self.left.kinds if isinstance(self.left, Join) else ()), self.kind)
+
+    @property
     def tables(self) -> tuple[Latest, ...]:
         """The tables side by side, the left ones first."""
         return (*(self.left.tables if isinstance(self.left, Join) else (self.left,)), self.right)

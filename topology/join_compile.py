@@ -72,7 +72,7 @@ def _joined(join: Join, programs: Mapping[str, TableProgram], place: str) -> _Jo
     if isinstance(join.right, Join):
         raise DeclarationError(
             f"{where}.right: {join.right.name} is a join, and only the left side may be one; swap the sides, with the "
-            "bound the other way round"
+            "bound the other way round, or join its tables one after the other"
         )
     _check_side(join.right, f"{where}.right")
     left = _join_side(join.left, programs, place) if isinstance(join.left, Join) else _side(programs[join.left.name])

@@ -104,7 +104,9 @@ def load(package: str = "assets") -> Catalog:
     check_read(topics, places)
     pipelines = compile_pipelines(topics, [*tables.values(), *views.values()], archives, places)
     programs = {table.name: table for pipeline in pipelines.values() for table in pipeline.tables}
-    joined = {name: compile_join(join, programs, places[id(join)]) for name, join in joins.items()}
+    # What is wrong with a join is said of it, before those that it is a side of.
+    chained = sorted(joins.items(), key=lambda named: len(named[1].tables))
+    joined = {name: compile_join(join, programs, places[id(join)]) for name, join in chained}
     pipelines = {name: with_joins(pipeline, joined.values()) for name, pipeline in pipelines.items()}
     expects = compile_expects(
         [(place, item) for place, item in found if isinstance(item, Expect)], {name: programs[name] for name in tables}
