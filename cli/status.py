@@ -27,7 +27,7 @@ def status(as_json: bool) -> None:
 
     services = stack.state()
     engine = reading(settings())
-    finals = reports.finals(engine)
+    finals, outboxes = reports.finals(engine), reports.outboxes(engine)
     workers, lag, errors = reports.workers(engine), reports.lag(engine), reports.shard_errors(engine)
     pipelines, restarts, fleet = reports.pipelines(engine), reports.restarts(engine), reports.fleet(engine)
     if as_json:
@@ -41,6 +41,7 @@ def status(as_json: bool) -> None:
                 "lag": lag,
                 "shard_errors": errors,
                 "finals": [{**asdict(one), "waits_for": one.waits_for} for one in finals],
+                "outboxes": outboxes,
                 "accounting": reports.accounting(engine),
             }
         )
@@ -93,6 +94,12 @@ def status(as_json: bool) -> None:
                 )
                 for f in finals
             ],
+        )
+    if outboxes:
+        show_table(
+            "sent by shards",
+            ["pipeline", "what", "shards", "records", "unpublished"],
+            [(o.pipeline, o.sends, o.shards, o.numbered, o.unpublished) for o in outboxes],
         )
     show_table(
         "shards that stand still", ["pipeline", "shard", "why"], [(e.pipeline, e.shard, e.error) for e in errors]

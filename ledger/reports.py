@@ -153,6 +153,24 @@ class BatchRange:
         return f"{self.topic}[{self.partition}]@{self.first_offset}-{self.last_offset}"
 
 
+@dataclass(frozen=True)
+class OutboxRow:
+    """What the shards of a pipeline send of one thing, named by its writer: records numbered, and not confirmed yet."""
+
+    pipeline: str
+    writer: str
+    shards: int
+    numbered: int
+    unpublished: int
+
+    @property
+    def sends(self) -> str:
+        """The table or alert whose records these are, for people."""
+        table, _, version = self.writer.partition("@")
+        _, _, alert = self.writer.partition(":")
+        return f"changes of {table}" if version else f"alerts {alert}" if alert else "dead letters"
+
+
 @cache
 def engine(url: str) -> sa.Engine:
     """A small pool of connections for reads."""
@@ -215,6 +233,11 @@ def shard_errors(db: sa.Engine) -> list[ShardError]:
 def finals(db: sa.Engine) -> list[Finals]:
     """Tables that emit final rows: how far, and what holds them back."""
     return _rows(db, Finals, _query("report_closings"))
+
+
+def outboxes(db: sa.Engine) -> list[OutboxRow]:
+    """What shards send, by pipeline and writer."""
+    return _rows(db, OutboxRow, _query("report_outboxes"))
 
 
 def pipelines(db: sa.Engine) -> list[PipelineRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -54,6 +55,10 @@ def test_killed_at_any_step_corrected_and_started_again(changes: ChangesRig, see
     changes.wait(changes.settled)
     changes.verify_topics()
     changes.verify_alerts()
+    sent = {row["writer"].partition("@")[0]: row for row in json.loads(changes.command("status", "--json"))["outboxes"]}
+    assert set(sent) == {*TABLES, f"orders:{changes.topic}-failures"}
+    assert all((row["shards"], row["unpublished"]) == (2, 0) and row["numbered"] > 0 for row in sent.values())
+    assert f"alerts {changes.topic}-failures" in changes.command("status")
     assert stop(worker) == 0, changes.logs()
 
 
