@@ -32,6 +32,7 @@ USUAL = (
     "sessions",
     "dedup",
     "latest",
+    "changes",
     "join",
     "derived",
     "archive",
@@ -99,6 +100,7 @@ def bench(report: Path | None, only: tuple[str, ...], records: int, runs: int, p
 def _benchmarks() -> list[Benchmark]:
     from benchmarks.archive import Archiving
     from benchmarks.catalog import orders
+    from benchmarks.changes import Changing
     from benchmarks.derived import Deriving
     from benchmarks.growth import Growth
     from benchmarks.hopping import Hopping
@@ -114,6 +116,7 @@ def _benchmarks() -> list[Benchmark]:
         Tumbling("tumbling-1p", orders.product_minutes_1p, workers=1),
         Hopping("hopping", orders.product_hops, workers=1),
         Latest("latest", orders.newest_orders),
+        Changing("changes", orders.told_orders),
         Joining("join", orders.paid_orders, before=5_000_000, after=10_000_000),
         Sessions("sessions", orders.customer_sessions, workers=1),
         Tumbling("dedup", orders.product_minutes_once, workers=1),
@@ -135,7 +138,7 @@ def _measure(
     from benchmarks.result import Result
     from benchmarks.split import Split
 
-    few = ("hopping", "sessions", "dedup", "latest", "archive", *ASKED)
+    few = ("hopping", "sessions", "dedup", "latest", "changes", "archive", *ASKED)
     fewer = dict.fromkeys(few, orders.FEW) | {"ingest-csv": orders.ROWS, "join": orders.EACH}
     sizes = {b.name: fewer.get(b.name, records) for b in benchmarks}
     expected = {b.name: b.prepare(at, sizes[b.name], _say) for b in benchmarks}

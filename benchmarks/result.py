@@ -14,6 +14,7 @@ BARS = {
     "tumbling-1p": {"records_per_s": 200_000, "records_per_cpu_s": 450_000, "peak_rss_mb": 700},
     "hopping": {"records_per_cpu_s": 350_000, "peak_rss_mb": 700},
     "latest": {"records_per_cpu_s": 100_000, "peak_rss_mb": 700},
+    "changes": {"peak_rss_mb": 700},
     "join": {"records_per_cpu_s": 60_000, "peak_rss_mb": 700},
     "sessions": {"records_per_cpu_s": 100_000, "peak_rss_mb": 700},
     "dedup": {"records_per_cpu_s": 80_000, "peak_rss_mb": 700},

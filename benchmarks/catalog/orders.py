@@ -11,6 +11,7 @@ from dataclasses import replace
 from topology import (
     Aggregate,
     Archive,
+    Changes,
     Dedup,
     Derived,
     EventTime,
@@ -106,6 +107,9 @@ newest_orders = Latest(
     columns=["orderId", "orderAmount"],
     description="The newest order of each customer.",
 )
+
+told = _topic("told", 4, "bench-told", FEW)
+told_orders = replace(newest_orders, name="told_orders", source=told, emit=Changes(f"bench-told-orders-{RECORDS}"))
 
 ordered = _topic("ordered", 4, "bench-ordered", EACH)
 paid = _topic("paid", 4, "bench-paid", EACH)
