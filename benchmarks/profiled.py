@@ -30,7 +30,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "decode": ("schemas.codec:Decoder.decode",),
     "route": ("stream_workers.routing:Router.route",),
     "late": ("stream_workers.fates:take",),
-    "aggregate": ("stream_workers.routing:Router._rows",),
+    "aggregate": ("stream_workers.routing:Router._arrow",),
     "postgres": ("stream_workers.loop:commit",),
     "postgres: rows": ("stream_workers.committing:_merge",),
     "tend": ("stream_workers.loop:Loop._tend",),

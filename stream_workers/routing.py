@@ -38,6 +38,8 @@ class Poison(Exception):
 
 def refused_by_postgres(version_id: str, error: psycopg.Error) -> Poison:
     """The poison that Postgres named."""
+    if error.sqlstate is None:  # psycopg could not read a value
+        return Poison(version_id, f"rejected:{type(error).__name__}", str(error))
     return Poison(version_id, f"rejected:{error.sqlstate}", error.diag.message_primary or "")
 
 

@@ -144,6 +144,17 @@ MUTANTS = (
         "tests/operators/test_join_chains.py::test_a_row_waits_for_the_watermark_of_the_third_topic",
     ),
     Mutant(
+        "derived-owner-forgets-its-corrections",
+        (
+            (
+                "stream_workers/derive/opening.py",
+                "correction_seq=held.correction_seq if held else 0",
+                "correction_seq=0",
+            ),
+        ),
+        f"{_WORKERS}/derive/test_derived.py::test_corrections_that_only_kafka_has_are_an_error_until_a_person_accepts",
+    ),
+    Mutant(
         "pair-as-old-as-its-left-row",
         (("topology/join_compile.py", "greatest(l._event_time, r._event_time)", "l._event_time"),),
         "tests/operators/test_join_chains.py::test_equals_the_batch_query_at_every_cut",

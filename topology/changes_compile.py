@@ -5,7 +5,7 @@ each key then is sent: the row as it is now, or that there is none any more. A r
 a key is the row (engine rule C5); a row that is sent as it was before is the same row.
 
 The statements have the parameter `shard`. Each row: the record key, whether there is a row, the columns of the view
-with moments in microseconds since 1970.
+with moments in microseconds since 1970 and dates in days.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from headrace.errors import DeclarationError
-from topology import checks
+from topology import checks, postgres
 from topology.aggregate import Aggregate
 from topology.changes import Changes, topic_of
 from topology.duck import quoted
 from topology.duration import micros
 from topology.final import Final
-from topology.final_compile import span, windows
+from topology.final_compile import windows
 from topology.final_schema import rows_schema
 from topology.final_sql import Stored, escaped
 from topology.latest import Latest
@@ -28,7 +28,6 @@ from topology.program import ChangesProgram, Column
 from topology.topic import Topic
 from topology.window import Count, Hopping, Session, Tumbling
 
-_INSTANT = "TIMESTAMP WITH TIME ZONE"
 _BEGIN = "window_start"
 
 
@@ -66,12 +65,10 @@ def compile_changes(of: Stored, place: str) -> ChangesProgram:
         keys = _counted(of, names, window.records)
         found = of.select(*same, "s.window_number = k.window_number")
     elif isinstance(window, Tumbling | Hopping):
-        keys = windows(window, names, of.stage)
-        pane = ["s.window_start >= k.window_start", f"s.window_start < k.window_start + {span(window)}"]
-        found = f'SELECT * FROM ({of.select(*same, *pane)}) AS w WHERE w."windowStart" = k.window_start'
+        keys, found = windows(window, names, of.stage), of.select_window()
     elif isinstance(window, Session):
         keys = f"SELECT DISTINCT {', '.join([*names, _BEGIN])} FROM {of.stage}"
-        found = of.select(*same, "s.window_start = k.window_start")
+        found = of.select_window()
     else:
         begin = []
         keys = f"SELECT DISTINCT {', '.join(names)} FROM {of.stage}"
@@ -105,12 +102,7 @@ def _program(
     assert isinstance(table.emit, Changes)  # checked
     topic = topic_of(table, table.emit)
     key = texts[0] if len(texts) == 1 else f"json_build_array({', '.join(texts)})::text"
-    values = [
-        f"(extract(epoch FROM v.{quoted(one.name)}) * 1000000)::bigint"
-        if one.duck_type == _INSTANT
-        else f"v.{quoted(one.name)}"
-        for one in columns
-    ]
+    values = [postgres.numbered(one, f"v.{quoted(one.name)}") for one in columns]
     made = topic.known(rows_schema(topic, columns, [], place))
     return ChangesProgram(made, escaped(f"SELECT {key}, {there}, {', '.join(values)}\nFROM {source}"))
 

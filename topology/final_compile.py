@@ -72,18 +72,13 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
     if isinstance(window, Count):
         return final_counts.program(of, place, _AT_ONCE)
     assert isinstance(window, Tumbling | Hopping)  # checked
-    state, longest = of.state_table, span(window)
+    state, longest = of.state_table, _span(window)
     late, last, index = (beside(state, part) for part in ("late", "last", "at"))
     names, panes = of.names, of.row
     emitting = f"emit_{of.version}"
     rows = of.select(
         f"s.window_start > %(after)s::timestamptz - {longest}",
         f"s.window_start < %(until)s::timestamptz + {longest}",
-    )
-    one = of.select(
-        *(f"s.{name} = k.{name}" for name in names),
-        "s.window_start >= k.window_start",
-        f"s.window_start < k.window_start + {longest}",
     )
     ends, held = windowing.stored_end(window), windows(window, names, "gone")
     hops = -(-window.micros // window.every_micros) if isinstance(window, Hopping) else 1
@@ -106,7 +101,7 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
             f"WITH gone AS (\n    DELETE FROM {late} WHERE {ID} IN (\n"
             f"        SELECT {ID} FROM {late} ORDER BY {ID} LIMIT {_AT_ONCE}\n    )\n"
             f"    RETURNING {', '.join(panes)}\n), k AS (\n    {held}\n)\n"
-            + into(emitting, of, last, f"k CROSS JOIN LATERAL ({one}) AS v", 'v."windowStart" = k.window_start')
+            + into(emitting, of, last, f"k CROSS JOIN LATERAL ({of.select_window()}) AS v", "true")
             + '\nAND v."windowEnd" <= %(after)s::timestamptz'
         ),
         closed_sql=escaped(
@@ -125,7 +120,7 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
     )
 
 
-def span(window: Tumbling | Hopping) -> str:
+def _span(window: Tumbling | Hopping) -> str:
     """No window is longer: where it follows the clocks of a zone, a day has up to 25 hours, and once in a while 26."""
     longest = window.micros + (DAY // 12 if window.zone else 0)
     return f"interval '{longest} microseconds'"

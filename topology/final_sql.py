@@ -10,10 +10,9 @@ from topology.aggregate import Aggregate
 from topology.duck import quoted
 from topology.program import Column
 from topology.state import Kept, decimal_of
-from topology.window import Count, Session
+from topology.window import Count, Hopping, Session
 
 ID, DIGEST = '"#id"', '"#digest"'  # no column of a table has such a name
-_INSTANT = "TIMESTAMP WITH TIME ZONE"
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,18 @@ class Stored:
         """Whether a row that was final can be gone."""
         return isinstance(self.table.window, Session)
 
-    def select(self, *where: str) -> str:
-        """The view's rows out of stored ones `s` that all conditions hold for."""
+    def select(self, *where: str, start: str | None = None) -> str:
+        """The view's rows out of stored ones `s` that all conditions hold for; start: as for `postgres.view_select`."""
         table = self.table
         version_id = f"{table.name}@{self.version}"
-        return postgres.view_select(version_id, self.state_table, self.key, table.window, self.kept, where)
+        return postgres.view_select(version_id, self.state_table, self.key, table.window, self.kept, where, start)
+
+    def select_window(self) -> str:
+        """The view's row of the group and window of the row `k`, by its group columns and `window_start`."""
+        same = [f"s.{name} = k.{name}" for name in self.names]
+        if isinstance(self.table.window, Hopping):
+            return self.select(*same, start="k.window_start")
+        return self.select(*same, "s.window_start = k.window_start")
 
     def same(self, one: str, other: str, at: str | None = None) -> str:
         """Whether two rows beside the state have one name; at: what the second's window is called."""
@@ -127,12 +133,7 @@ def read_sql(emitting: str, of: Stored) -> str:
     """Record keys and columns in the order in which they are emitted; moments in microseconds."""
     texts = [f"{name}::text" for name in of.names]
     key = texts[0] if len(texts) == 1 else f"json_build_array({', '.join(texts)})::text"
-    columns = [
-        f"(extract(epoch FROM {quoted(column.name)}) * 1000000)::bigint"
-        if column.duck_type == _INSTANT
-        else quoted(column.name)
-        for column in of.columns
-    ]
+    columns = [postgres.numbered(column, quoted(column.name)) for column in of.columns]
     withdrawn = [f"{DIGEST} IS NULL"] if of.withdraws else []
     columns += withdrawn
     order = ", ".join(['"windowEnd"', *(f"{one} DESC" for one in withdrawn), *of.names])

@@ -243,12 +243,7 @@ def _before_sql(state_table: str, stage: str, key: Sequence[Column], rows: Seque
     """The newest row that the shard has of each staged key."""
     keys = [quoted(column.name) for column in key]
     same = " AND ".join([*(f"s.{name} = k.{name}" for name in keys), "s.shard = %(shard)s"])
-    names = [
-        f"(extract(epoch FROM v.{quoted(one.name)}) * 1000000)::bigint"
-        if one.duck_type == _INSTANT[0]
-        else f"v.{quoted(one.name)}"
-        for one in rows
-    ]
+    names = [postgres.numbered(one, f"v.{quoted(one.name)}") for one in rows]
     return (
         f"SELECT {', '.join(names)}\nFROM (SELECT DISTINCT {', '.join(keys)} FROM {stage}) AS k\n"
         f"CROSS JOIN LATERAL (\nSELECT * FROM {state_table} AS s WHERE {same}\n"

@@ -9,7 +9,7 @@ from topology.duck import quoted, text
 from topology.merging import combined, merged
 from topology.program import Column, StateColumn
 from topology.state import Kept
-from topology.window import Count, Session, Window
+from topology.window import Count, Hopping, Session, Window
 
 # For statements that look up stored rows: plans are kept while the table grows, and one that reads it whole for each
 # staged row would never end.
@@ -18,6 +18,13 @@ BY_INDEX = "SET LOCAL enable_seqscan = off"
 _INSTANT = ("TIMESTAMP WITH TIME ZONE", "timestamptz")
 _WINDOW_START = Column("window_start", *_INSTANT)
 NUMBER, RECORDS = Column("windowNumber", "BIGINT", "bigint"), Column("windowRecords", "BIGINT", "bigint")
+
+
+def numbered(column: Column, value: str) -> str:
+    """A value as it is read: moments in microseconds since 1970, dates in days. Python's own end with the year 9999."""
+    if column.duck_type == _INSTANT[0]:
+        return f"(extract(epoch FROM {value}) * 1000000)::bigint"
+    return f"({value} - date '1970-01-01')" if column.duck_type == "DATE" else value
 
 
 def staged(key: Sequence[Column], states: Sequence[StateColumn], windowed: bool) -> list[Column]:
@@ -112,8 +119,12 @@ def view_select(
     window: Window | None,
     kept: Sequence[Kept],
     where: Sequence[str] = (),
+    start: str | None = None,
 ) -> str:
-    """The view's rows; where: conditions on the stored rows `s` that are read for them."""
+    """The view's rows; where: conditions on the stored rows `s` that are read for them.
+
+    start: of the one overlapping window that is asked for, of whose panes alone its row is put together.
+    """
     keys = [f"s.{quoted(column.name)}" for column in key]
     columns, groups, source = list(keys), list(keys), f"FROM {state_table} AS s"
     columns += [f"{sql} AS {quoted(column.name)}" for column, sql in window_columns(window)]
@@ -121,8 +132,14 @@ def view_select(
     if isinstance(window, Count):
         groups.append("s.window_number")
     elif window is not None:
-        join, start, _ = windowing.shown(window)
-        groups.append(start)
+        join, begin, _ = windowing.shown(window)
+        if start is not None and isinstance(window, Hopping):
+            join = f"\nCROSS JOIN LATERAL (SELECT {start} AS start) AS w"
+            conditions += [
+                f"s.window_start >= {start}",
+                f"s.window_start < {start} + interval '{window.micros} microseconds'",
+            ]
+        groups.append(begin)
         if not isinstance(window, Session):
             source += (
                 f"\nLEFT JOIN ledger.generations AS g\n    ON g.table_version = {text(version_id)} "

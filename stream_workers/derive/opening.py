@@ -112,6 +112,7 @@ def open_derived(
             held.watermark if held else None,
             held.ended if held else None,
             held.leader_epoch if held else -1,
+            correction_seq=held.correction_seq if held else 0,
         )
     return state, log.topic_id
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
+
 from ledger import Connection, outbox, outboxes
 from ledger.outbox import Record
 from stream_workers.emit.encoding import encoded
 from stream_workers.opening import Outbox
 from stream_workers.refused import PAYLOAD_BYTES
-from stream_workers.routing import Poison, Routed
+from stream_workers.routing import Poison, Routed, refused_by_postgres
 from topology.program import ChangesProgram, TableProgram
 
 _ROWS = 5_000  # held as Python objects at a time
@@ -24,14 +26,17 @@ def sends(program: TableProgram, found: Routed) -> bool:
 def send(db: Connection, box: Outbox, seq: int, program: TableProgram) -> int:
     """Put the rows that the merge has changed into the outbox, after number `seq`; the last number.
 
-    In the transaction of the merge, after `outboxes.lock`. Raises `Poison` where Kafka would not take a row.
+    In the transaction of the merge, after `outboxes.lock`. Raises `Poison` where Kafka or Python would not take a row.
     """
     assert program.changes is not None  # others have no such outbox
-    with db.cursor(name="changed") as cursor:
-        cursor.execute(program.changes.rows_sql.encode(), {"shard": box.claim.shard})
-        while rows := cursor.fetchmany(_ROWS):
-            records = _records(program.changes, program.version_id, box.schema_id, rows)
-            seq = outbox.add(db, box.claim.writer, box.claim.shard, program.changes.topic.name, seq, records)
+    try:
+        with db.cursor(name="changed") as cursor:
+            cursor.execute(program.changes.rows_sql.encode(), {"shard": box.claim.shard})
+            while rows := cursor.fetchmany(_ROWS):
+                records = _records(program.changes, program.version_id, box.schema_id, rows)
+                seq = outbox.add(db, box.claim.writer, box.claim.shard, program.changes.topic.name, seq, records)
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise refused_by_postgres(program.version_id, error) from error
     outboxes.move(db, box.claim, seq)
     return seq
 

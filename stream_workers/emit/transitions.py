@@ -11,6 +11,7 @@ from ledger import Connection, outbox, outboxes
 from ledger.outbox import Record
 from schemas.formats import encoder
 from stream_workers.batch import Batch
+from stream_workers.emit.encoding import array
 from stream_workers.opening import Outbox
 from stream_workers.refused import PAYLOAD_BYTES
 from stream_workers.routing import Poison
@@ -30,7 +31,7 @@ def send(
 ) -> int:
     """Put the alerts of a batch into the outbox, after number `seq`; the last number.
 
-    versions: of the batch; before: the rows that the shard had of their keys, moments in microseconds. In the
+    versions: of the batch; before: the rows that the shard had of their keys, as `encoding.array` takes them. In the
     transaction of the merge, after `outboxes.lock`. Raises `Poison` where Kafka would not take an alert.
     """
     (found,) = (one for one in program.transitions if one.alert.name == box.outlet.name)
@@ -44,15 +45,11 @@ def send(
 
 def _alerts(found: TransitionProgram, versions: pa.Table, before: Sequence[tuple[Any, ...]], prefix: str) -> pa.Table:
     columns = zip(*before, strict=True) if before else [()] * len(versions.schema)
-    arrays = [_array(values, field.type) for values, field in zip(columns, versions.schema, strict=True)]
+    arrays = [array(values, field.type) for values, field in zip(columns, versions.schema, strict=True)]
     with duck.connect() as connection:
         connection.register("versions", versions)
         connection.register("before", pa.Table.from_arrays(arrays, schema=versions.schema))
         return connection.sql(found.alerts_sql, params={"prefix": prefix}).to_arrow_table()
-
-
-def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    return pa.array(values, pa.int64()).cast(kind) if pa.types.is_timestamp(kind) else pa.array(values, kind)
 
 
 def _records(found: TransitionProgram, version: str, schema_id: int, rows: pa.Table) -> list[Record]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import duckdb
 import fastavro
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -215,3 +216,29 @@ def test_the_last_record_of_each_key_is_the_row(
         expected = {tuple(key): tuple(row) for key, *row in duck.sql(QUERIES[table.name]).fetchall()}
         assert compacted(bench, table) == expected, table.name
         assert len(bench.rows(table.name)) == len(expected)
+
+
+def test_dates_that_python_does_not_have_are_rows_as_others(db: Connection) -> None:
+    far = replace(CUSTOMERS, name="far", columns={"d": "cast(productId as date)"}, emit=Changes("far.c"))
+    most = replace(
+        TOTALS, name="most", measures={"d": "max(cast(productId as date))"}, where=None, emit=Changes("most.c")
+    )
+    bench = Bench(db, TOPIC, [far, most])
+    for name in ("12000-01-01", "11999-01-01"):
+        bench.send(0, {**order(0, 0, 60, 100, "COMPLETED", name), "productId": name})
+    bench.advance(0, 1)
+    bench.advance(0, 2)
+    for table, expected in zip(bench.program.tables, (date_days("11999-01-01"), date_days("12000-01-01")), strict=True):
+        assert table.changes is not None
+        found = db.execute(
+            "select payload from ledger.outbox where writer = %s order by seq desc", (table.version_id,)
+        ).fetchone()
+        assert found is not None
+        raw = json.loads(table.changes.topic.shape.text)
+        raw["fields"] = [{**one, "type": ["null", "int"]} if one["name"] == "d" else one for one in raw["fields"]]
+        row: Any = fastavro.schemaless_reader(io.BytesIO(found[0][5:]), fastavro.parse_schema(raw))
+        assert row["d"] == expected
+
+
+def date_days(text: str) -> int:
+    return int(duckdb.connect().execute("select cast(? as date) - date '1970-01-01'", [text]).fetchall()[0][0])

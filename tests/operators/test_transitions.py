@@ -179,3 +179,20 @@ def test_a_correction_is_no_transition_and_is_the_row_before_the_next_one(db: Co
     bench.advance(0, 5)
     ((row, times),) = sent(bench, LOW).items()
     assert (row[:2], row[4:], times) == (("c0", "low:orders:0:4"), (0, 7), 1)
+
+
+def test_a_date_that_python_does_not_have_is_a_row_before_as_others(db: Connection) -> None:
+    days = Latest("days", source=TOPIC, by=["customerId"], columns={"d": "cast(productId as date)"})
+    later = Alert(
+        "later",
+        source=days,
+        when="d > previous_d",
+        columns={"customerId": "customerId", "valid_from": "valid_from", "year": "year(previous_d)"},
+    )
+    bench = Bench(db, TOPIC, [days], alerts=[later])
+    for minute, name in enumerate(["12000-01-01", "12001-01-01"]):
+        bench.send(0, {**order(0, 0, minute, 5, 1, "COMPLETED"), "productId": name})
+        bench.advance(0, minute + 1)
+    ((row, times),) = sent(bench, later).items()
+    assert (row[0], row[-1], times) == ("c0", 12000, 1)
+    assert not db.execute("select from ledger.dead_letters").fetchall()

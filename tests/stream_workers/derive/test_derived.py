@@ -175,6 +175,13 @@ def test_corrections_that_only_kafka_has_are_an_error_until_a_person_accepts(der
         assert len(corrections.replay(db, wishes, "test")) == len(wishes) >= 6
         derived.wait(lambda: not letters.find(db, letters.Choice(standings=["waiting"])))
         assert stop(worker) == 0
+        derived.workers.clear()
+        worker = derived.derive()  # a new owner goes on after what was corrected
+        derived.produce(seed + 1, 50)
+        derived.wait(derived.made)
+        assert corrections.replay(db, wishes[:1], "test")
+        derived.wait(lambda: not letters.find(db, letters.Choice(standings=["waiting"])))
+        assert stop(worker) == 0
         before = len(derived.log(f"{derived.topic}-by-product"))
         for table in ("corrections", "correction_outcomes"):  # Postgres was restored
             db.execute(f"delete from ledger.{table}".encode())
