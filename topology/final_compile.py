@@ -21,6 +21,7 @@ from topology.final_sql import (
     Stored,
     beside,
     escaped,
+    full_sql,
     into,
     keep_sql,
     read_sql,
@@ -97,6 +98,7 @@ def compile_final(of: Stored, place: str) -> FinalProgram:
             f"%(after)s::timestamptz\nORDER BY s.window_start OFFSET {max(1, _AT_ONCE // hops)} LIMIT 1"
         ),
         stage_ddl=stage_ddl(emitting, of),
+        full_sql=full_sql(late, _AT_ONCE),
         changed_sql=escaped(
             f"WITH gone AS (\n    DELETE FROM {late} WHERE {ID} IN (\n"
             f"        SELECT {ID} FROM {late} ORDER BY {ID} LIMIT {_AT_ONCE}\n    )\n"

@@ -20,6 +20,7 @@ from topology.final_sql import (
     beside,
     digested,
     escaped,
+    full_sql,
     into,
     keep_sql,
     read_sql,
@@ -55,6 +56,7 @@ def program(of: Stored, window: Session, place: str, at_once: int) -> FinalProgr
             ") ON COMMIT DELETE ROWS;\n"
             f"CREATE TEMP TABLE IF NOT EXISTS {looked} (\n    {rows_ddl(of)}, {DIGEST} uuid\n) ON COMMIT DELETE ROWS"
         ),
+        full_sql=full_sql(late, at_once),
         changed_sql=escaped(_changed_sql(of, late, last, emitting, looked, at_once)),
         closed_sql=escaped(
             _found(of, last, emitting, "s.window_end <= %(until)s::timestamptz", 'v."windowEnd" <= %(until)s')

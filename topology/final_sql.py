@@ -117,6 +117,11 @@ def into(emitting: str, of: Stored, last: str, source: str, where: str) -> str:
     )
 
 
+def full_sql(late: str, at_once: int) -> str:
+    """Whether there are as many notes as one transaction takes, or more."""
+    return f"SELECT count(*) = {at_once} FROM (SELECT FROM {late} LIMIT {at_once}) AS l"
+
+
 def keep_sql(emitting: str, of: Stored, last: str) -> str:
     """Remember what is emitted."""
     columns, values = [*of.row, "revision", DIGEST], [*of.names, of.at[1], "revision", DIGEST]

@@ -107,8 +107,9 @@ class FinalProgram:
     them. In Postgres, in one transaction of the closer: stage_ddl, then with the parameters `after` and `until`
     (moments as text): changed_sql stages rows that were final by `after` and changed, closed_sql those whose windows
     end in (after, until], ended_sql those whose windows end after `after` and begin by `until`; keep_sql remembers them
-    as emitted, read_sql reads record key, columns and revision. bound_sql: the end of a window up to which about as
-    many rows as one transaction should have lie after `after`. view: of the rows that are final, with their revision.
+    as emitted, read_sql reads record key, columns and revision. full_sql: whether changed_sql may leave something for
+    the next transaction. bound_sql: the end of a window up to which about as many rows as one transaction should have
+    lie after `after`. view: of the rows that are final, with their revision.
 
     reopens_micros: for how long a record may change a row that is final already before it counts as late. gone_sql:
     after the others, with `after` being up to where rows are final now, stages rows that are final no more. by_offset:
@@ -122,6 +123,7 @@ class FinalProgram:
     late_copy_sql: str
     bound_sql: str
     stage_ddl: str
+    full_sql: str
     changed_sql: str
     closed_sql: str
     ended_sql: str

@@ -56,6 +56,7 @@ def close(
         found = closings.inputs(db, version)
         after = _moment(at.closed_through)
         db.execute(final.stage_ddl.encode())
+        full = db.execute(final.full_sql.encode()).fetchone() == (True,)
         changed = db.execute(final.changed_sql.encode(), {"after": after}).rowcount
         due = None if final.by_offset else final_by(found, partitions, table.lateness_micros)
         to, more = at, False
@@ -80,7 +81,7 @@ def close(
             closings.move(db, version, to)
         hit(EmitStep.OUTBOXED)
     hit(EmitStep.CLOSED)
-    return Closed(to.outbox_seq - at.outbox_seq, to.outbox_seq, more)
+    return Closed(to.outbox_seq - at.outbox_seq, to.outbox_seq, more or full)
 
 
 def final_of(table: TableProgram) -> FinalProgram:

@@ -322,6 +322,21 @@ def test_nothing_is_closed_while_too_much_waits_for_kafka(db: Connection) -> Non
     assert db.execute("select min(seq), max(seq), count(*) from ledger.outbox").fetchone() == (2, 4, 3)
 
 
+def test_notes_that_change_nothing_final_are_taken_without_a_pause(db: Connection) -> None:
+    with patch.object(final_compile, "_AT_ONCE", 4):
+        bench = Bench(db, TOPIC, [QUARTERS])
+    (table,) = bench.program.tables
+    bench.position(0)
+    late = f'{table.state_table[:-1]}__late"'
+    db.execute(
+        f"insert into {late} (\"productId\", window_start) select 'p' || n, timestamptz '2026-01-10Z' from generate_series(1, 9) as n".encode()
+    )
+    claim = closings.claim(db, table.version_id, "bench")
+    found = [close(db, _crash(None), table, 2, claim.epoch, 7, 10) for _ in range(4)]
+    assert [one.more for one in found] == [True, True, False, False]
+    assert not db.execute(f"select from {late}".encode()).fetchall()
+
+
 def test_of_two_closers_only_the_newest_writes(db: Connection) -> None:
     bench = Bench(db, TOPIC, [QUARTERS])
     (table,) = bench.program.tables
