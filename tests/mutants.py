@@ -418,7 +418,7 @@ def _try(mutants: Sequence[Mutant], tests: Sequence[str]) -> tuple[int, str]:
         run = subprocess.run(
             [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
             cwd=tree,
-            env={**os.environ, "PYTHONPATH": str(tree)},
+            env={"HEADRACE_EXAMPLES": "25", **os.environ, "PYTHONPATH": str(tree)},
             capture_output=True,
             text=True,
             check=False,

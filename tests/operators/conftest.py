@@ -7,8 +7,8 @@ import pytest
 
 from ledger import Connection, connect
 
-# Random examples of a Hypothesis test: `HEADRACE_EXAMPLES`, by default 25, or 1,000 in `make soak`.
-EXAMPLES = int(os.environ.get("HEADRACE_EXAMPLES") or (1_000 if os.environ.get("HEADRACE_SOAK") else 25))
+# Random examples of a Hypothesis test: `HEADRACE_EXAMPLES`, by default 15, or 1,000 in `make soak`.
+EXAMPLES = int(os.environ.get("HEADRACE_EXAMPLES") or (1_000 if os.environ.get("HEADRACE_SOAK") else 15))
 
 
 @pytest.fixture

@@ -328,9 +328,8 @@ def test_notes_that_change_nothing_final_are_taken_without_a_pause(db: Connectio
     (table,) = bench.program.tables
     bench.position(0)
     late = f'{table.state_table[:-1]}__late"'
-    db.execute(
-        f"insert into {late} (\"productId\", window_start) select 'p' || n, timestamptz '2026-01-10Z' from generate_series(1, 9) as n".encode()
-    )
+    made = "select 'p' || n, timestamptz '2026-01-10Z' from generate_series(1, 9) as n"
+    db.execute(f'insert into {late} ("productId", window_start) {made}'.encode())
     claim = closings.claim(db, table.version_id, "bench")
     found = [close(db, _crash(None), table, 2, claim.epoch, 7, 10) for _ in range(4)]
     assert [one.more for one in found] == [True, True, False, False]

@@ -231,7 +231,7 @@ def send(two: Two, sent: Sequence[tuple[int, int, int, str, int, str]]) -> None:
 
 
 @settings(
-    max_examples=EXAMPLES if EXAMPLES > 25 else 15,  # two pipelines, and a query by hand at every other cut
+    max_examples=EXAMPLES if EXAMPLES > 15 else 10,  # two pipelines, and a query by hand at every other cut
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

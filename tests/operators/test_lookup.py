@@ -202,7 +202,7 @@ class Two:
 
 
 @settings(
-    max_examples=EXAMPLES if EXAMPLES > 25 else 5,  # two pipelines
+    max_examples=EXAMPLES if EXAMPLES > 15 else 5,  # two pipelines
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
