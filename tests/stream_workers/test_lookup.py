@@ -40,7 +40,11 @@ _EXPECTED = """
     select tier, make_timestamptz(t // 86400000000 * 86400000000), count(*), sum(discount * quantity)
       from found group by all
 """
-_ENTRIES = "select partition, from_offset, to_offset, lookup_vector from ledger.batch_index where topic = %s"
+# An entry of nothing but offsets that Kafka never delivers looks nothing up.
+_ENTRIES = (
+    "select partition, from_offset, to_offset, lookup_vector from ledger.batch_index"
+    " where topic = %s and (lookup_vector is not null or records > 0)"
+)
 
 
 @pytest.fixture
