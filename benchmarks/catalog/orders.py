@@ -109,7 +109,7 @@ newest_orders = Latest(
 )
 
 told = _topic("told", 4, "bench-told", FEW)
-told_orders = replace(newest_orders, name="told_orders", source=told, emit=Changes(f"bench-told-orders-{RECORDS}"))
+told_orders = replace(newest_orders, name="told_orders", source=told, emit=Changes(f"bench-told-orders-{FEW}"))
 
 ordered = _topic("ordered", 4, "bench-ordered", EACH)
 paid = _topic("paid", 4, "bench-paid", EACH)
