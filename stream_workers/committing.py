@@ -162,8 +162,7 @@ class Merged:
 def merge(db: Connection, failpoints: Failpoints, program: TableProgram, shard: int, found: Routed) -> Merged:
     """Merge what was applied into the table's state, inside the caller's transaction; `Poison` as `commit`.
 
-    The closer of a table that emits learns in the same transaction
-    which of its rows were changed late.
+    The closer of a table that emits learns in the same transaction which of its rows were changed late.
     """
     days, before = set(found.days), list[tuple[Any, ...]]()
     asked = program.newest.before_sql if program.newest and found.versions is not None else None

@@ -22,7 +22,7 @@ from topology.duration import micros
 from topology.final import Final
 from topology.final_compile import windows
 from topology.final_schema import rows_schema
-from topology.final_sql import Stored, escaped
+from topology.final_sql import Stored, escaped, record_key
 from topology.latest import Latest
 from topology.program import ChangesProgram, Column
 from topology.topic import Topic
@@ -101,10 +101,9 @@ def _program(
 ) -> ChangesProgram:
     assert isinstance(table.emit, Changes)  # checked
     topic = topic_of(table, table.emit)
-    key = texts[0] if len(texts) == 1 else f"json_build_array({', '.join(texts)})::text"
     values = [postgres.numbered(one, f"v.{quoted(one.name)}") for one in columns]
     made = topic.known(rows_schema(topic, columns, [], place))
-    return ChangesProgram(made, escaped(f"SELECT {key}, {there}, {', '.join(values)}\nFROM {source}"))
+    return ChangesProgram(made, escaped(f"SELECT {record_key(texts)}, {there}, {', '.join(values)}\nFROM {source}"))
 
 
 def _counted(of: Stored, names: Sequence[str], size: int) -> str:

@@ -134,10 +134,14 @@ def keep_sql(emitting: str, of: Stored, last: str) -> str:
     )
 
 
+def record_key(texts: Sequence[str]) -> str:
+    """The key of a record out of its parts' texts: one as it is, any other number as a JSON array."""
+    return texts[0] if len(texts) == 1 else f"json_build_array({', '.join(texts)})::text"
+
+
 def read_sql(emitting: str, of: Stored) -> str:
     """Record keys and columns in the order in which they are emitted; moments in microseconds."""
-    texts = [f"{name}::text" for name in of.names]
-    key = texts[0] if len(texts) == 1 else f"json_build_array({', '.join(texts)})::text"
+    key = record_key([f"{name}::text" for name in of.names])
     columns = [postgres.numbered(column, quoted(column.name)) for column in of.columns]
     withdrawn = [f"{DIGEST} IS NULL"] if of.withdraws else []
     columns += withdrawn

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from headrace.errors import PartitionsChanged
 from headrace.settings import Settings
 from ledger import Connection, closings
 from ledger.closings import Claim
 from ledger.outbox import CLOSER
 from stream_workers.emit.closing import final_of
-from stream_workers.emit.publishing import Hit, Outbox, Publisher
+from stream_workers.emit.publishing import Hit, Outbox, Publisher, described
 from stream_workers.log import LogAdmin
 from topology.program import TableProgram
 
@@ -25,12 +24,7 @@ class FinalPublisher(Publisher):
         self, settings: Settings, kafka: LogAdmin, pipeline: str, table: TableProgram, claim: Claim, hit: Hit
     ) -> None:
         topic = final_of(table).topic
-        log = kafka.describe(topic.name)
-        if log.partitions != topic.partitions:
-            raise PartitionsChanged(
-                f"{topic.name} has {log.partitions} partitions, {table.name} says {topic.partitions}; nothing was"
-                " published; keys stay in their partitions only while the number does not change"
-            )
+        log = described(kafka, topic.name, topic.partitions, table.name)
         self._claim = claim
         box = Outbox(
             pipeline=pipeline,

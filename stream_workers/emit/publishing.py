@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass
 
 from confluent_kafka import KafkaException
 
-from headrace.errors import LedgerBehindKafka, OffsetError, ServiceUnavailable, TopicRecreated
+from headrace.errors import LedgerBehindKafka, OffsetError, PartitionsChanged, ServiceUnavailable, TopicRecreated
 from headrace.settings import Settings
 from headrace.transactions import TransactionalProducer
 from ledger import Connection, closings, outbox, outboxes
 from ledger.outbox import CLOSER
 from stream_workers.emit.steps import EmitStep
-from stream_workers.log import LogState
+from stream_workers.log import LogAdmin, LogState
 
 _log = logging.getLogger("stream_workers.kafka")
 _AT_ONCE = 5_000  # records of one Kafka transaction
@@ -152,6 +152,17 @@ class Publisher(ABC):
         self._producer.begin()
         self._producer.commit_offset(at, self._mine.dump())
         self._producer.commit()
+
+
+def described(kafka: LogAdmin, topic: str, partitions: int, name: str) -> LogState:
+    """The topic of `name` as it is in Kafka; `PartitionsChanged` unless it has so many partitions."""
+    log = kafka.describe(topic)
+    if log.partitions != partitions:
+        raise PartitionsChanged(
+            f"{topic} has {log.partitions} partitions, {name} says {partitions}; nothing was published; keys stay in"
+            " their partitions only while the number does not change"
+        )
+    return log
 
 
 def compare(found: tuple[int, str] | None, claim: Claim, mine: Published, box: Outbox) -> int | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from headrace.errors import PartitionsChanged
 from headrace.settings import Settings
 from ledger import Connection, outboxes
 from ledger.outboxes import Claim
-from stream_workers.emit.publishing import Hit, Outbox, Publisher
+from stream_workers.emit.publishing import Hit, Outbox, Publisher, described
 from stream_workers.log import LogAdmin
 from topology.program import Outlet
 
@@ -23,12 +22,10 @@ class ShardPublisher(Publisher):
 
     def __init__(self, settings: Settings, kafka: LogAdmin, outlet: Outlet, claim: Claim, hit: Hit) -> None:
         self._claim = claim
-        log = kafka.describe(outlet.topic)
-        if outlet.declared and log.partitions != outlet.declared.partitions:
-            raise PartitionsChanged(
-                f"{outlet.topic} has {log.partitions} partitions, {outlet.name} says {outlet.declared.partitions};"
-                " nothing was published; keys stay in their partitions only while the number does not change"
-            )
+        if outlet.declared:
+            log = described(kafka, outlet.topic, outlet.declared.partitions, outlet.name)
+        else:
+            log = kafka.describe(outlet.topic)
         box = Outbox(
             pipeline=claim.pipeline,
             writer=claim.writer,
